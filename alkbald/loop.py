@@ -1,0 +1,220 @@
+"""Active learning: train, evaluate, score the pool, acquire, record, until enough is labelled.
+
+[Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations, section 3.
+"""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from alkbald.acquisition import BLIND, METHODS
+from alkbald.data import Data, load
+from alkbald.inference import evaluate, sample_log_probs
+from alkbald.information import joint_mutual_information, total_correlation
+from alkbald.model import mnist_cnn
+from alkbald.randomness import derived_generator, derived_seed
+from alkbald.runs import Run, should_stop
+from alkbald.settings import Settings, SettingsError, method_options
+from alkbald.training import fit
+
+
+def run(settings: Settings) -> Run:
+    """One active-learning run, from its first round, or from where it stopped, to its last.
+
+    Raises:
+        SettingsError, DataError: before any training.
+        TrainingDiverged: the rounds before are recorded.
+    """
+    record = Run(settings)
+    if record.is_complete:
+        print(f"already complete: {record.folder}")
+        return record
+    device = torch.device(
+        settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    )
+    data = load(**vars(settings.data), device=device)
+    check_sizes(settings, len(data.initial), len(data.pool_labels))
+    print(f"{'resuming after round ' + record.rounds[-1]['round'] if record.rounds else 'recording'} in {record.folder}")
+    record.start(device)
+    _warm_up(settings, data)
+
+    labelled = data.initial + [int(point["pool_position"]) for point in record.acquired]
+    while not record.is_complete:
+        row, acquired = active_learning_round(settings, data, labelled, len(record.rounds))
+        labelled += [point["pool_position"] for point in acquired]
+        record.append(row, acquired)
+        tqdm.write(_summary(row, settings.num_samples))
+    print(f"complete: {record.folder}")
+    return record
+
+
+def check_sizes(settings: Settings, initial: int, pool: int) -> None:
+    """Raises SettingsError for sizes that the data cannot serve."""
+    if settings.max_labels < initial:
+        raise SettingsError(f"max_labels must be at least the {initial} of the initial set, got {settings.max_labels}")
+    rounds = -(-(settings.max_labels - initial) // settings.acq_size)
+    if initial + rounds * settings.acq_size > pool:
+        raise SettingsError(
+            f"acq_size={settings.acq_size} up to max_labels={settings.max_labels} takes {rounds} rounds from {initial} "
+            f"labels and needs a pool of {initial + rounds * settings.acq_size} points, there are {pool}"
+        )
+
+
+def active_learning_round(
+    settings: Settings, data: Data, labelled: list[int], number: int
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Trains on what is labelled, evaluates, and acquires a batch unless that was the last round.
+
+    Args:
+        labelled: pool positions, in the order of acquisition.
+        number: of the round, from 0; all randomness is derived from it and the seed.
+
+    Returns:
+        The round's row, and a row for each acquired point (`runs.ROUND_COLUMNS`, `runs.ACQUIRED_COLUMNS`).
+    """
+    stream = partial(derived_generator, settings.seed, number)
+    # disable=None: no bar where there is no terminal
+    bar = partial(tqdm, desc=f"{len(labelled)} labels", leave=False, disable=None if settings.progress else True)
+    device = data.pool_inputs.device
+    clock = Stopwatch(device)
+
+    model = mnist_cnn(
+        data.num_classes, dropout=settings.model.dropout, seed=derived_seed(settings.seed, number, "weights")
+    ).to(device)
+    with clock.measure("training"):
+        fitted = fit(
+            model,
+            data.pool_inputs[labelled],
+            data.pool_labels[labelled],
+            data.validation_inputs,
+            data.validation_labels,
+            **vars(settings.training),
+            generator=stream("training"),
+            validation_generator=stream("validation"),
+            progress=partial(bar, unit="epoch"),
+        )
+    with clock.measure("evaluation"):
+        accuracy, nll = evaluate(
+            model, data.test_inputs, data.test_labels, settings.evaluation_samples, generator=stream("evaluation")
+        )
+    row = {
+        "round": number,
+        "labelled": len(labelled),
+        "accuracy": accuracy,
+        "nll": nll,
+        **vars(fitted),
+        "pool": len(data.pool_labels) - len(labelled),
+    }
+    acquired = []
+    if not should_stop(settings, len(labelled), accuracy):
+        candidates = unlabelled(len(data.pool_labels), labelled)
+        if settings.pool_sample is not None:
+            chosen = torch.randperm(len(candidates), generator=stream("pool sample"))[: settings.pool_sample]
+            candidates = candidates[chosen.sort().values]
+        # The same generator each time: the same masks, whichever inputs are asked for.
+        predict = partial(
+            sample_log_probs, model, num_samples=settings.num_samples, progress=partial(bar, unit="chunk")
+        )
+        name = settings.method["name"]
+        if name in BLIND:
+            log_probs = torch.zeros(len(candidates), 1, 1)  # valid predictions that say nothing
+        else:
+            with clock.measure("inference"):
+                log_probs = predict(data.pool_inputs[candidates], generator=stream("scoring"))
+        with clock.measure("selection"):
+            batch = METHODS[name](
+                log_probs, settings.acq_size, **method_options(settings), generator=stream("selection")
+            )
+        positions = candidates[batch.indices]
+        of_batch = predict(data.pool_inputs[positions], generator=stream("scoring")).double()
+        joint, _ = joint_mutual_information(of_batch, generator=stream("joint mutual information"))
+        row |= {
+            "batch": len(batch),
+            "joint_mutual_information": joint,
+            "total_correlation": total_correlation(of_batch, joint),
+        }
+        acquired = [
+            {
+                "round": number,
+                "position": i,
+                "index": data.pool_index[position].item(),
+                "pool_position": position,
+                "label": data.pool_labels[position].item(),
+                "score": batch.scores[i],
+            }
+            for i, position in enumerate(positions.tolist())
+        ]
+    row |= {f"seconds_{part}": seconds for part, seconds in clock.seconds.items()}
+    return row | {"peak_memory_bytes": peak_memory(device)}, acquired
+
+
+def unlabelled(pool_size: int, labelled: list[int]) -> Tensor:
+    """Pool positions that are not labelled, ascending."""
+    free = torch.ones(pool_size, dtype=torch.bool)
+    free[labelled] = False
+    return free.nonzero()[:, 0]
+
+
+class Stopwatch:
+    """Seconds by part, the device's queue emptied before every reading.
+
+    Attributes:
+        seconds: by part's name.
+    """
+
+    def __init__(self, device: torch.device):
+        self._device = device
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, part: str) -> Iterator[None]:
+        start = self._now()
+        yield
+        self.seconds[part] = self._now() - start
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes, the most so far: of the GPU's allocator, or of this process where there is no GPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
+
+
+def _warm_up(settings: Settings, data: Data) -> None:
+    """A throwaway round on a few points, so that no measured part pays for what a device does on first use."""
+    model = mnist_cnn(data.num_classes, dropout=settings.model.dropout, seed=0).to(data.pool_inputs.device)
+    few = slice(0, settings.training.batch_size)
+    points = data.pool_inputs[few], data.pool_labels[few]
+    generator = derived_generator("warm-up")
+    fit(model, *points, *points, generator=generator, validation_generator=generator, max_epochs=1)
+    log_probs = sample_log_probs(model, points[0], settings.num_samples, generator=generator)
+    METHODS[settings.method["name"]](log_probs, min(2, len(log_probs)), **method_options(settings))
+
+
+def _summary(row: dict[str, Any], num_samples: int) -> str:
+    line = (
+        f"round {row['round']}: {row['labelled']} labels, accuracy {row['accuracy']:.4f}, nll {row['nll']:.3f}, "
+        f"{row['epochs']} epochs in {row['seconds_training']:.1f} s"
+    )
+    if "batch" in row:
+        line += (
+            f"; scored in {row.get('seconds_inference', 0):.1f} s, selected {row['batch']} in "
+            f"{row['seconds_selection']:.1f} s, worth {row['joint_mutual_information']:.2f} of at most "
+            f"{math.log(num_samples):.2f} nats"
+        )
+    return line

@@ -1,0 +1,122 @@
+"""Training: one labelled set in, one fitted model out. Axes: N inputs, C classes.
+
+The epoch, the optimiser and early stopping are those of the paper's runs; the labelled set is small and wholly on the device.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from alkbald.inference import evaluate
+from alkbald.model import MCDropoutNet
+
+OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+class TrainingDiverged(RuntimeError):
+    """The loss is not finite any more."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a training went.
+
+    Attributes:
+        epochs: epochs trained.
+        best_epoch: the one whose weights the model has, counted from 1.
+        validation_accuracy: at that epoch.
+        seconds_validation: spent on validation accuracies, of all the training took.
+    """
+
+    epochs: int
+    best_epoch: int
+    validation_accuracy: float
+    seconds_validation: float
+
+
+def epoch_order(num_labelled: int, epoch_size: int, generator: Generator) -> Int[Tensor, " E"]:
+    """A shuffled epoch of max(num_labelled, epoch_size) samples: each labelled point equally often, up to one.
+
+    Who comes once more than the others is drawn anew each epoch.
+    """
+    length = max(num_labelled, epoch_size)
+    once = torch.randperm(num_labelled, generator=generator)
+    return once.repeat(-(-length // num_labelled))[:length][torch.randperm(length, generator=generator)]
+
+
+def fit(
+    model: MCDropoutNet,
+    inputs: Float[Tensor, "N ..."],
+    labels: Int[Tensor, " N"],
+    validation_inputs: Float[Tensor, "V ..."],
+    validation_labels: Int[Tensor, " V"],
+    *,
+    generator: Generator,
+    validation_generator: Generator,
+    optimizer: str = "adam",
+    learning_rate: float = 1e-3,
+    weight_decay: float = 5e-4,
+    batch_size: int = 64,
+    epoch_size: int = 1024,
+    max_epochs: int = 300,
+    patience: int = 20,
+    validation_samples: int = 20,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> Fit:
+    """Trains the model in place, and leaves it with the weights of its best epoch on validation.
+
+    A step minimises the cross-entropy of one dropout sample, with a mask of its own for every input of the mini-batch. Training
+    ends when `patience` epochs have brought no better validation accuracy (of the mean of `validation_samples` consistent
+    MC-dropout predictions); of equally good epochs the first counts.
+
+    Args:
+        model: trained in place.
+        inputs, labels: the labelled set, on the model's device.
+        validation_inputs, validation_labels: for early stopping.
+        generator: a CPU generator for the order and the dropout masks of the steps.
+        validation_generator: a CPU generator for the masks of validation.
+        optimizer: a name in `OPTIMIZERS`.
+        epoch_size: samples an epoch if the labelled set is smaller; the incomplete last mini-batch is dropped.
+        validation_samples: K of the validation; 0: dropout off.
+        progress: wraps the iteration over epochs, a progress bar say.
+
+    Raises:
+        TrainingDiverged: the loss became NaN or infinite.
+    """
+    optimise = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    best_epoch, best_accuracy, seconds_validation = 0, -1.0, 0.0
+    best_weights: dict[str, Tensor] = {}
+    for epoch in progress(range(1, max_epochs + 1)):
+        order = epoch_order(len(inputs), epoch_size, generator)
+        masks = model.draw_masks(len(order), generator)
+        steps = max(1, len(order) // batch_size)
+        loss_sum = inputs.new_zeros(())
+        for step in range(steps):
+            rows = slice(step * batch_size, (step + 1) * batch_size)
+            chosen = order[rows].to(inputs.device)
+            log_probs = model(inputs[chosen], [mask[rows] for mask in masks])
+            loss = F.nll_loss(log_probs, labels[chosen])
+            optimise.zero_grad(set_to_none=True)
+            loss.backward()
+            optimise.step()
+            loss_sum += loss.detach()
+        if not loss_sum.isfinite():
+            raise TrainingDiverged(f"the training loss is {loss_sum.item()} in epoch {epoch}; try a lower learning rate")
+        start = time.perf_counter()  # the check above has waited for the device, as reading the accuracy will
+        accuracy, _ = evaluate(
+            model, validation_inputs, validation_labels, validation_samples, generator=validation_generator
+        )
+        seconds_validation += time.perf_counter() - start
+        if accuracy > best_accuracy:
+            best_epoch, best_accuracy = epoch, accuracy
+            # Cloned: the state dict holds references to tensors that training goes on changing.
+            best_weights = {name: weight.clone() for name, weight in model.state_dict().items()}
+        elif epoch - best_epoch >= patience:
+            break
+    model.load_state_dict(best_weights)
+    return Fit(epoch, best_epoch, best_accuracy, seconds_validation)
