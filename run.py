@@ -1,4 +1,4 @@
-"""One active-learning run, or a sweep of them: python run.py method=2bald acq_size=10. Settings: configs/config.yaml."""
+"""One active-learning run, or a sweep: python run.py method=2bald acq_size=10. Settings: configs/config.yaml."""
 
 import hydra
 from omegaconf import DictConfig
@@ -8,7 +8,8 @@ from alkbald import loop, settings
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="config")
 def main(config: DictConfig) -> None:
-    loop.run(settings.from_config(config))
+    with settings.errors_in_one_line():
+        loop.run(settings.from_config(config))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Data sets as tensors on the device: pool, validation and test, with the split, noise and initial set of the paper's runs.
+"""Data sets as tensors on the device, with the split, noise and initial set of the paper's runs.
 
-Axes: images [N, 1, 28, 28], normalised. A *pool position* counts the points of the pool; an *index* is the place of an image in
-the original training set. Runs record indices.
+Axes: images [N, 1, 28, 28], normalised. A *pool position* counts the points of the pool; an *index* is the place of an
+image in the original training set. Runs record indices.
 """
 
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def load(
     repeats: int = 1,
     device: torch.device | str = "cpu",
 ) -> Data:
-    """A data set, split and normalised, on the device. The pool's noise is drawn once, and is a function of the split seed.
+    """A data set, split and normalised, on the device. The pool's noise is a function of the split seed.
 
     Args:
         name: a key of `SOURCES`.

@@ -1,4 +1,4 @@
-"""MNIST and its relatives by way of torchvision: downloaded once, verified every time, and errors that say what to do."""
+"""MNIST and its relatives through torchvision: downloaded once, verified each time, with errors that say what to do."""
 
 import hashlib
 import zlib
@@ -17,8 +17,8 @@ class DataError(RuntimeError):
 def torchvision_sets(cls: type[MNIST], root: Path, **options: str) -> list[MNIST]:
     """Training and test set, with `data` [N, 28, 28] uint8 and `targets` [N].
 
-    Downloaded if they are not under root, with torchvision's mirrors and checksums. torchvision trusts files that it has once
-    unpacked; here they are compared with the archives' checksums each time.
+    Downloaded if they are not under root, with torchvision's mirrors and checksums. torchvision trusts files that it
+    has once unpacked; here they are compared with the archives' checksums each time.
 
     Args:
         cls: MNIST, FashionMNIST or EMNIST.

@@ -2,9 +2,9 @@
 
 Axes: N inputs, K MC samples (posterior samples), C classes.
 
-Mask k is the same for all inputs, so a dropped unit can be cut out of the weights before any input is seen: about half of a
-layer's outputs and half of the next layer's inputs, a quarter of the work in the hidden layers. The layer before the first
-dropout is computed once for all masks. The function is the one that the layer-by-layer forward pass computes.
+Mask k is the same for all inputs, so a dropped unit can be cut out of the weights before any input is seen: about half
+of a layer's outputs and half of the next layer's inputs, a quarter of the work in the hidden layers. The layer before
+the first dropout is computed once for all masks. The function is the one that the layer-by-layer forward pass computes.
 """
 
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ from alkbald.model import Masks, MCDropoutNet, Stage
 
 
 class _SlicedLayer(NamedTuple):
-    """What mask k leaves of a stage's layer: rows of kept outputs, columns of kept inputs, the dropout scale multiplied in."""
+    """What one mask leaves of a layer: rows of kept outputs, columns of kept inputs, the dropout scale folded in."""
 
     stage: Stage
     weight: Tensor
@@ -98,7 +98,7 @@ def sample_log_probs(
 ) -> Float[Tensor, "N K C"]:
     """Log-probabilities of every input under K consistent MC-dropout samples: log p(y | x_n, omega_k).
 
-    The masks are drawn once for all inputs; how inputs are chunked changes results by rounding at most. [Kirsch2019, 3.3]
+    The masks are drawn once for all inputs; how inputs are chunked changes results by rounding at most.
 
     Args:
         model: the network.

@@ -1,7 +1,7 @@
-"""Entropies, mutual informations and outcome particles of MC predictions. Tensors in, tensors out; all quantities in nats.
+"""Entropies, mutual informations and outcome particles of MC predictions: pure tensor mathematics, in nats.
 
-Axes: N pool points, K MC samples omega_1..omega_K (equally likely: the empirical posterior), C classes, B points of a batch,
-M outcome particles. Input is always `log_probs[n, k, y] = log p(y | x_n, omega_k)`, natural logarithm.
+Axes: N pool points, K MC samples omega_1..omega_K (equally likely: the empirical posterior), C classes, B points of a
+batch, M outcome particles. Input is always `log_probs[n, k, y] = log p(y | x_n, omega_k)`, natural logarithm.
 
 References:
     [Houlsby2011] Houlsby et al. Bayesian active learning for classification and preference learning (BALD).
@@ -24,7 +24,7 @@ _TINY = 1e-30
 MEMORY_BUDGET = 2**27
 
 
-def probabilities(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, "N K C"]:
+def probabilities(log_probs: Tensor) -> Float[Tensor, "N K C"]:
     """exp(log_probs), checked to be distributions: finite, at most rounding away from summing to one.
 
     Args:
@@ -38,7 +38,9 @@ def probabilities(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, "N K C"]:
     if not log_probs.is_floating_point():
         raise TypeError(f"log_probs must be floating point, got {log_probs.dtype}")
     if log_probs.dim() != 3 or 0 in log_probs.shape[1:]:
-        raise ValueError(f"log_probs must have axes [N, K, C] with K and C at least 1, got shape {list(log_probs.shape)}")
+        raise ValueError(
+            f"log_probs must have axes [N, K, C] with K and C at least 1, got shape {list(log_probs.shape)}"
+        )
     if log_probs.dtype not in (torch.float32, torch.float64):
         log_probs = log_probs.float()
     probs = log_probs.exp()
@@ -86,8 +88,8 @@ def mutual_information(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]
 class OutcomeParticles:
     """Weighted outcomes of a batch Y_S: the state of a half-built batch.
 
-    Particle m stands for an outcome y of the batch, with its probability and with the posterior over the K samples once y has
-    been seen: posterior[m, k] = P(omega_k | Y_S = y), proportional to prod_{i in S} p(y_i | x_i, omega_k).
+    Particle m stands for an outcome y of the batch, with its probability and with the posterior over the K samples once
+    y has been seen: posterior[m, k] = P(omega_k | Y_S = y), proportional to prod_{i in S} p(y_i | x_i, omega_k).
 
     Attributes:
         weights: [M], probabilities of the outcomes; they sum to one.
@@ -99,14 +101,14 @@ class OutcomeParticles:
 
     @classmethod
     def prior(cls, num_samples: int, like: Tensor) -> "OutcomeParticles":
-        """The empty batch: one outcome, under which every sample is equally likely. dtype and device are those of `like`."""
+        """The empty batch: one outcome, under which every sample is equally likely; dtype and device as of `like`."""
         return cls(like.new_ones(1), like.new_full((1, num_samples), 1 / num_samples))
 
     def __len__(self) -> int:
         return len(self.weights)
 
     def extended(self, probs: Float[Tensor, "K C"]) -> "OutcomeParticles":
-        """The batch with one more point: every particle has a child for each class of it. Impossible children are left out.
+        """The batch with one more point: every particle has a child for each class that is possible.
 
         Args:
             probs: p(y | x, omega_k) of the point.
@@ -150,11 +152,11 @@ class OutcomeParticles:
         return OutcomeParticles((new_weights / new_weights.sum()).to(self.weights), self.posterior[chosen])
 
     def information(self) -> float:
-        """I[Y_S; Omega] = log K - sum_m weights_m H[posterior_m]: how much the batch's labels would tell about the samples.
+        """I[Y_S; Omega] = log K - sum_m weights_m H[posterior_m]: what the batch's labels would tell about the samples.
 
         At most log K, whatever the particles; exact if they were never reduced, without bias otherwise.
         """
-        posterior_entropy = entropy(self.posterior).double() @ self.weights.double()
+        posterior_entropy = entropy(self.posterior.double()) @ self.weights.double()
         return max(0.0, math.log(self.posterior.shape[1]) - posterior_entropy.item())
 
     def predictive_entropy(
@@ -176,7 +178,7 @@ class OutcomeParticles:
             block = probs[:, start : start + points].flatten(1)
             for m in range(0, len(self), rows):
                 predictive = self.posterior[m : m + rows] @ block
-                # In place where it can be: this is the hot loop, and every pass over the product costs memory bandwidth.
+                # In place where it can be: every pass over the product of this hot loop costs memory bandwidth.
                 plogp = predictive.clamp_min(_TINY).log_().mul_(predictive)
                 result[start : start + points] -= (self.weights[m : m + rows] @ plogp).view(-1, c).sum(-1)
         return result
@@ -189,10 +191,11 @@ def joint_mutual_information(
     num_outcomes: int = 20_000,
     generator: Generator | None = None,
 ) -> tuple[float, float]:
-    """I[Y_1, .., Y_B; Omega] of a batch, and the standard error of the estimate. [Kirsch2019, equation 8; Kirsch2023, equation 2]
+    """I[Y_1, .., Y_B; Omega] of a batch, and the standard error of the estimate. [Kirsch2023, equation 2]
 
-    Exact, by enumeration, while the C^B outcomes number at most `max_outcomes`. Beyond, the mean over simulated outcomes y
-    (omega_k at random, then y_i ~ p(. | x_i, omega_k)) of log K - H[P(omega | y)]: without bias, never above log K.
+    Exact, by enumeration, while the C^B outcomes number at most `max_outcomes`. Beyond, the mean over simulated
+    outcomes y (omega_k at random, then y_i ~ p(. | x_i, omega_k)) of log K - H[P(omega | y)]: without bias, never above
+    log K.
 
     Args:
         log_probs: of the batch's points; B = 0 is the empty batch.
@@ -216,7 +219,8 @@ def joint_mutual_information(
     sample = torch.randint(num_samples, (num_outcomes,), generator=generator).to(probs.device)
     log_likelihood = probs.new_zeros(num_outcomes, num_samples)
     for point in probs:
-        # Inverse of the cumulative distribution; uniforms come from the CPU so that every device simulates the same outcomes.
+        # Inverse of the cumulative distribution; uniforms come from the CPU so that every device simulates the same
+        # outcomes.
         uniform = torch.rand(num_outcomes, 1, generator=generator, dtype=torch.float64).to(probs.device)
         cumulative = point.cumsum(-1)
         outcome = (cumulative[sample] <= uniform * cumulative[sample, -1:]).sum(-1)
@@ -226,7 +230,7 @@ def joint_mutual_information(
 
 
 def total_correlation(log_probs: Float[Tensor, "B K C"], joint: float) -> float:
-    """TC[Y_1; ..; Y_B] = sum_i I[Y_i; Omega] - I[Y_1, .., Y_B; Omega]: what a top-k BALD batch counts twice. [Kirsch2023, 2]
+    """TC[Y_1; ..; Y_B] = sum_i I[Y_i; Omega] - I[Y_1, .., Y_B; Omega], what 1-BALD counts twice. [Kirsch2023]
 
     Args:
         log_probs: of the batch's points.

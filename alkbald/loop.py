@@ -43,7 +43,8 @@ def run(settings: Settings) -> Run:
     )
     data = load(**vars(settings.data), device=device)
     check_sizes(settings, len(data.initial), len(data.pool_labels))
-    print(f"{'resuming after round ' + record.rounds[-1]['round'] if record.rounds else 'recording'} in {record.folder}")
+    beginning = f"resuming after round {len(record.rounds) - 1}" if record.rounds else "recording"
+    print(f"{beginning} in {record.folder}")
     record.start(device)
     _warm_up(settings, data)
 

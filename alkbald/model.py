@@ -2,9 +2,9 @@
 
 Axes: N inputs, K MC samples (posterior samples), U units of a layer (channels of a convolution), C classes.
 
-A *mask* says which units of a layer are kept. MC dropout is *consistent* when sample k uses one mask for all inputs: then the
-samples are functions, and joint predictions over several inputs mean something. So masks are drawn apart from the forward pass
-(`draw_masks`) and handed to it; nothing in a forward pass is random.
+A *mask* says which units of a layer are kept. MC dropout is *consistent* when sample k uses one mask for all inputs:
+then the samples are functions, and joint predictions over several inputs mean something. So masks are drawn apart from
+the forward pass (`draw_masks`) and handed to it; nothing in a forward pass is random.
 
 References:
     [GalGhahramani2015] Gal and Ghahramani. Dropout as a Bayesian approximation.
@@ -18,15 +18,16 @@ from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-#: One mask a dropout layer: rows are MC samples (or training inputs, each with a mask of its own), True where the unit is kept.
-Masks = list[Bool[Tensor, "K U"]]
+#: One mask a dropout layer: rows are MC samples (or training inputs, each with a mask of its own), True where the unit
+#: is kept.
+Masks = list[Bool[Tensor, "_ _"]]
 
 
 class Stage(nn.Module):
     """layer - dropout of whole output units - max-pool - relu.
 
-    Dropout comes straight after the layer; what follows it (`after`) commutes with a non-negative scale and maps 0 to 0.
-    `inference` relies on that to skip the dropped units altogether.
+    Dropout comes straight after the layer; what follows it (`after`) commutes with a non-negative scale and maps 0
+    to 0. `inference` relies on that to skip the dropped units altogether.
 
     Args:
         layer: an ungrouped `nn.Conv2d` or an `nn.Linear` (which flattens its input).
@@ -83,7 +84,8 @@ class MCDropoutNet(nn.Module):
 
         Args:
             inputs: [N, ...].
-            masks: one [N, U] (a mask an input) or [1, U] (one mask for all) a dropout stage, in order; None: dropout off.
+            masks: one [N, U] (a mask an input) or [1, U] (one mask for all) a dropout stage, in order; None: dropout
+            off.
 
         Returns:
             Log-probabilities [N, C], natural log.

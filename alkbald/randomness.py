@@ -1,7 +1,7 @@
 """Every random stream of a run is derived from (seed, round, purpose), never from a global one.
 
-So a run can stop after any round and resume to the same bits, and trials of different methods with one seed share whatever
-does not depend on the method.
+So a run can stop after any round and resume to the same bits, and trials of different methods with one seed share
+whatever does not depend on the method.
 """
 
 import hashlib

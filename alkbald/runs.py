@@ -5,8 +5,8 @@
     FOLDER/rounds.csv        one row a round
     FOLDER/acquired.csv      one row an acquired point
 
-A round is complete once its row is in rounds.csv; its points are written before. Both files are replaced whole (write aside,
-flush to disk, rename), so a reader or a crash sees the old file or the new one, never half of it.
+A round is complete once its row is in rounds.csv; its points are written before. Both files are replaced whole (write
+aside, flush to disk, rename), so a reader or a crash sees the old file or the new one, never half of it.
 """
 
 import csv
@@ -65,11 +65,13 @@ def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def run_folder(settings: Settings) -> Path:
-    """OUT/data/method/acq_size=B/seed=S-hash: a function of the defining settings alone (the hash is over all of them)."""
+    """OUT/data/method/acq_size=B/seed=S-hash: a function of the defining settings alone; the hash is over them all."""
     canonical = json.dumps(defining_settings(settings), sort_keys=True)
     digest = hashlib.blake2b(canonical.encode(), digest_size=4).hexdigest()
     method = settings.method["name"]
-    return Path(settings.out, settings.data.name, method, f"acq_size={settings.acq_size}", f"seed={settings.seed}-{digest}")
+    return Path(
+        settings.out, settings.data.name, method, f"acq_size={settings.acq_size}", f"seed={settings.seed}-{digest}"
+    )
 
 
 class Run:
@@ -103,7 +105,9 @@ class Run:
         recorded = _flat(OmegaConf.to_container(OmegaConf.load(path)))
         for key, value in defining_settings(self.settings).items():
             if recorded.get(key) != value:
-                raise SettingsError(f"{self.folder} holds a run with {key}={recorded.get(key)}, not {value}: move it away")
+                raise SettingsError(
+                    f"{self.folder} holds a run with {key}={recorded.get(key)}, not {value}: move it away"
+                )
 
     @property
     def is_complete(self) -> bool:

@@ -182,7 +182,7 @@ def one_line(error: Exception) -> str:
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
         return f"unknown setting {key}; {hint}"
     if choice := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
-        options = re.findall(r"^\t(.+)$", text, re.MULTILINE)
+        options = re.findall(r"^\t(.+)$", text.partition("Config search path")[0], re.MULTILINE)
         return f"{choice[1]} must be one of {', '.join(options)}, got {choice[2]}"
     cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
     first, _, _ = str(cause).partition("\n")
@@ -190,15 +190,27 @@ def one_line(error: Exception) -> str:
     return f"{key}: {first}" if key else " ".join(text.split())
 
 
+_WANTS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Turns errors that a user can mend into one line on stderr and exit code 2. HYDRA_FULL_ERROR=1 shows tracebacks."""
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+    """Turns errors that a user can mend into one line on stderr and exit code 2. HYDRA_FULL_ERROR=1 shows tracebacks.
+
+    Meant for both sides of `hydra.main`: outside it for errors of composition, inside it for the rest, since Hydra adds
+    lines of its own to an error that passes through.
+    """
+    if _WANTS_TRACEBACKS:
         yield
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a composition error itself, over many lines
     try:
         yield
-    except (SettingsError, DataError, TrainingDiverged, HydraException, OmegaConfBaseException) as error:
+    except (SettingsError, DataError, TrainingDiverged, HydraException, OmegaConfBaseException, ValueError) as error:
+        if type(error) is ValueError and not str(error).startswith("Config group override"):  # Hydra's for data=null
+            raise
         print(f"error: {one_line(error)}", file=sys.stderr)
         raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on after the last complete round", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,6 +1,6 @@
 """Training: one labelled set in, one fitted model out. Axes: N inputs, C classes.
 
-The epoch, the optimiser and early stopping are those of the paper's runs; the labelled set is small and wholly on the device.
+The epoch, the optimiser and early stopping are those of the paper's runs; the labelled set is wholly on the device.
 """
 
 import time
@@ -70,9 +70,9 @@ def fit(
 ) -> Fit:
     """Trains the model in place, and leaves it with the weights of its best epoch on validation.
 
-    A step minimises the cross-entropy of one dropout sample, with a mask of its own for every input of the mini-batch. Training
-    ends when `patience` epochs have brought no better validation accuracy (of the mean of `validation_samples` consistent
-    MC-dropout predictions); of equally good epochs the first counts.
+    A step minimises the cross-entropy of one dropout sample, with a mask of its own for every input of the mini-batch.
+    Training ends when `patience` epochs have brought no better validation accuracy (of the mean of `validation_samples`
+    consistent MC-dropout predictions); of equally good epochs the first counts.
 
     Args:
         model: trained in place.
@@ -106,7 +106,9 @@ def fit(
             optimise.step()
             loss_sum += loss.detach()
         if not loss_sum.isfinite():
-            raise TrainingDiverged(f"the training loss is {loss_sum.item()} in epoch {epoch}; try a lower learning rate")
+            raise TrainingDiverged(
+                f"the training loss is {loss_sum.item()} in epoch {epoch}; try a lower learning rate"
+            )
         start = time.perf_counter()  # the check above has waited for the device, as reading the accuracy will
         accuracy, _ = evaluate(
             model, validation_inputs, validation_labels, validation_samples, generator=validation_generator

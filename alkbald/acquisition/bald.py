@@ -4,7 +4,6 @@
 [Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations.
 """
 
-import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 

@@ -5,6 +5,7 @@
 """
 
 import math
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
@@ -31,13 +32,15 @@ def batchbald(
 
         I[Y_n; Omega | Y_S] = sum_y P(Y_S = y) ( H[Y_n | y] - H[Y_n | Omega, y] )
 
-    over the outcomes y of the batch (`information.OutcomeParticles`): exact while the outcomes number at most `max_particles`
-    (C^(B-1) always suffices), a resampling without bias beyond. Both entropies are taken under the same particles, so a gain is
-    a proper mutual information, at most what the particles leave unknown of Omega. The score adds that share of what was left
-    to know: it never falls and never passes log K, and where the particles are exact the shares are the gains.
+    over the outcomes y of the batch (`information.OutcomeParticles`): exact while the outcomes number at most
+    `max_particles` (C^(B-1) always suffices), a resampling without bias beyond. Both entropies are taken under the same
+    particles, so a gain is a proper mutual information, at most what the particles leave unknown of Omega. The score
+    adds that share of what was left to know: it never falls and never passes log K, and where the particles are exact
+    the shares are the gains.
 
-    Gains never grow with S (given Omega, labels are independent), so a point's last gain bounds its next: points are evaluated
-    in descending order of that bound until none left can win [Minoux1978]. That is exact while the particles are.
+    Gains never grow with S (given Omega, labels are independent), so a point's last gain bounds its next: points are
+    evaluated in descending order of that bound until none left can win [Minoux1978]. That is exact while the particles
+    are.
 
     Args:
         log_probs: natural log-probabilities.
@@ -60,7 +63,7 @@ def batchbald(
     sample_entropy = entropy(probs)  # [K, N], H[Y_n | omega_k]
     particles = OutcomeParticles.prior(len(probs), probs)
 
-    def gain(points: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def gains_of(points: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         predictive = particles.predictive_entropy(probs[:, points], memory_budget=memory_budget)
         return predictive - particles.weights @ particles.posterior @ sample_entropy[:, points]
 
@@ -68,10 +71,10 @@ def batchbald(
     log_k = math.log(len(probs))
     indices, scores, score = [], [], 0.0
     for s in range(batch_size):
-        pick = first_best(gains) if s == 0 else _lazy_pick(gains, gain)
-        unknown = log_k - particles.information()
-        if unknown > 0:
-            score += max(0.0, gains[pick].item()) * (log_k - score) / unknown
+        pick = first_best(gains) if s == 0 else _lazy_pick(gains, gains_of)
+        gain_of_pick, unknown = gains[pick].item(), log_k - particles.information()
+        if gain_of_pick > tie_margin(gains.dtype):  # less is rounding, which a share of nearly nothing would blow up
+            score += min(1.0, gain_of_pick / unknown) * (log_k - score)
         indices.append(pick)
         scores.append(score)
         gains[pick] = -float("inf")
@@ -80,7 +83,7 @@ def batchbald(
     return Batch(indices, scores)
 
 
-def _lazy_pick(gains: Float[Tensor, " N"], gain) -> int:
+def _lazy_pick(gains: Float[Tensor, " N"], gains_of: Callable[[Int[Tensor, " n"]], Float[Tensor, " n"]]) -> int:
     """The point of greatest gain; `gains` holds upper bounds, and fresh gains afterwards where one was needed."""
     order = gains.sort(descending=True, stable=True).indices
     fresh = torch.full_like(gains, -float("inf"))
@@ -89,5 +92,5 @@ def _lazy_pick(gains: Float[Tensor, " N"], gain) -> int:
             break
         block = block[gains[block] > -float("inf")]  # what was picked is out
         if len(block):
-            fresh[block] = gains[block] = gain(block)
+            fresh[block] = gains[block] = gains_of(block)
     return first_best(fresh)

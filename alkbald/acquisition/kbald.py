@@ -20,18 +20,20 @@ def kbald(
     generator: Generator | None = None,
     memory_budget: int = MEMORY_BUDGET,
 ) -> Batch:
-    """Greedily maximises sum_i I[Y_i; Omega] - sum_{i<j} I[Y_i; Y_j] + ..., up to terms of `order`. [Kirsch2023, equation 6]
+    """Greedily maximises sum_i I[Y_i; Omega] - sum_{i<j} I[Y_i; Y_j] + ..., up to terms of `order`.
+
+    [Kirsch2023, equation 6]
 
     The gain of n given the picks S, from equation (6), is
 
         I[Y_n; Omega] + sum_{T subset S, 1 <= |T| < order} (-1)^|T| I[Y_T; Y_n]         (interaction information)
 
-    An interaction information is itself an alternating sum of I[Y_U; Y_n] over the non-empty subsets U of T, with Y_U taken
-    jointly. Collecting the subsets of one size u leaves, with s = |S| and alternating sums of binomials in closed form,
+    An interaction information is itself an alternating sum of I[Y_U; Y_n] over the non-empty subsets U of T, with Y_U
+    taken jointly. Collecting the subsets of one size u leaves, with s = |S| and the alternating sums in closed form,
 
         I[Y_n; Omega] - sum_u (-1)^(order-1-u) binom(s-u-1, order-1-u) sum_{U subset S, |U| = u} I[Y_U; Y_n]
 
-    (coefficient 1 at u = s), so that one vector [N] a subset size is all that is kept, and a pick adds only the subsets with it.
+    (coefficient 1 at u = s): one vector [N] a subset size is all that is kept; a pick adds only the subsets with it.
     `order` 1 is top-k BALD; `order` >= B is exact BatchBALD. Scores may fall and become negative: that is the method.
 
     Args:
@@ -54,8 +56,9 @@ def kbald(
     probs = probabilities(log_probs).transpose(0, 1).contiguous()  # [K, N, C]
     marginal = entropy(probs.mean(0))
     bald = marginal - entropy(probs).mean(0)
-    tables = {0: [OutcomeParticles.prior(len(probs), probs)]}  # subset size u -> joint outcomes of the subsets of that size
-    information = {u: marginal.new_zeros(len(marginal)) for u in range(1, order)}  # u -> sum over subsets of I[Y_U; Y_n]
+    # By subset size u: the joint outcomes of every subset of that size, and the sum over them of I[Y_U; Y_n].
+    tables = {0: [OutcomeParticles.prior(len(probs), probs)]}
+    information = {u: marginal.new_zeros(len(marginal)) for u in range(1, order)}
 
     indices, scores, score = [], [], 0.0
     taken = marginal.new_zeros(len(marginal))
@@ -87,7 +90,7 @@ def _table_bytes(log_probs: Tensor, batch_size: int, order: int) -> int:
     """Bytes of the outcome tables held at the last pick: all subsets kept, and the new ones of the largest size."""
     _, num_samples, num_classes = log_probs.shape
     rows = sum(comb(batch_size - 1, u) * num_classes**u for u in range(1, order - 1))
-    if 2 <= order:
+    if order >= 2:
         rows += comb(max(0, batch_size - 2), order - 2) * num_classes ** (order - 1)
     return rows * num_samples * max(4, log_probs.element_size())
 

@@ -1,0 +1,39 @@
+"""Tables of rounds and a picture of learning curves:  python scripts/learning_curves.py runs --output curves.png"""
+
+import argparse
+
+from alkbald.figures import CURVE, learning_curves, load_runs
+
+COLUMNS = {
+    "labelled": "labels",
+    "accuracy": "accuracy",
+    "nll": "NLL",
+    "epochs": "epochs",
+    "seconds_training": "train s",
+    "seconds_evaluation": "eval s",
+    "seconds_inference": "score s",
+    "seconds_selection": "select s",
+    "joint_mutual_information": "joint MI",
+    "total_correlation": "total corr",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folders", nargs="+", help="folders with runs, at any depth")
+    parser.add_argument("--output", default="learning_curves.png", help="picture to write; its ending is the format")
+    arguments = parser.parse_args()
+    try:
+        rounds = load_runs(arguments.folders)
+        learning_curves(rounds).savefig(arguments.output, dpi=150)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"error: {error}") from None
+    for (data, method, acq_size, seed), run in rounds.groupby([*CURVE, "seed"]):
+        print(f"\n{method}, acq_size {acq_size}, {data}, seed {seed}")
+        table = run[list(COLUMNS)].rename(columns=COLUMNS)
+        print(table.to_string(index=False, float_format="{:.3f}".format, na_rep=""))
+    print(f"\nlearning curves: {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+import math
+
+import brute_force
+import pytest
+import torch
+from batchbald_redux.batchbald import get_bald_batch, get_batchbald_batch
+from conftest import generator, random_log_probs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alkbald.acquisition import METHODS, bald, batchbald, kbald, random
+
+SCORED = {
+    "bald": bald,
+    "2bald": METHODS["2bald"],
+    "3bald": METHODS["3bald"],
+    "batchbald": batchbald,
+    "batchbald, few particles": lambda *args, **options: batchbald(*args, max_particles=20, **options),
+}
+small_pools = st.tuples(st.integers(4, 8), st.integers(1, 6), st.integers(1, 4), st.integers(0, 10**6))
+
+
+@given(small_pools, st.integers(0, 4))
+@settings(max_examples=30, deadline=None)
+def test_batchbald_equals_greedy_enumeration(pool, batch_size):
+    log_probs = random_log_probs(*pool)
+    indices, scores = brute_force.greedy(log_probs, batch_size, brute_force.joint_mutual_information)
+    batch = batchbald(log_probs, batch_size)
+    assert batch.indices == indices
+    assert batch.scores == pytest.approx(scores, abs=1e-9)
+
+
+@given(small_pools, st.integers(0, 4), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_kbald_equals_greedy_enumeration_of_equation_6(pool, batch_size, order):
+    log_probs = random_log_probs(*pool)
+    indices, scores = brute_force.greedy(log_probs, batch_size, lambda points: brute_force.kbald_score(points, order))
+    batch = kbald(log_probs, batch_size, order=order)
+    assert batch.indices == indices
+    assert batch.scores == pytest.approx(scores, abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("order", [5, 6, 9])
+def test_kbald_of_order_at_least_the_batch_size_is_batchbald(order, dtype):
+    log_probs = random_log_probs(30, 8, 3, dtype=dtype)
+    exact, approximate = batchbald(log_probs, 5), kbald(log_probs, 5, order=order)
+    assert approximate.indices == exact.indices
+    assert approximate.scores == pytest.approx(exact.scores, abs=1e-5)
+
+
+def test_orders_one_and_two_are_bald_and_exact_at_two_points():
+    log_probs = random_log_probs(30, 8, 3)
+    assert kbald(log_probs, 6, order=1).indices == bald(log_probs, 6).indices
+    assert kbald(log_probs, 6, order=1).scores == pytest.approx(bald(log_probs, 6).scores)
+    assert kbald(log_probs, 2, order=2).scores == pytest.approx(batchbald(log_probs, 2).scores)
+
+
+def test_the_authors_package_agrees_on_bald_and_batchbald():
+    log_probs = random_log_probs(50, 10, 4)
+    peer = get_bald_batch(log_probs, 5, dtype=torch.double)
+    assert bald(log_probs, 5).indices == peer.indices
+    peer = get_batchbald_batch(log_probs, 4, num_samples=1000, dtype=torch.double)
+    batch = batchbald(log_probs, 4)
+    assert batch.indices == peer.indices
+    assert batch.scores == pytest.approx(peer.scores, abs=1e-6)
+
+
+def test_2bald_scores_turn_negative_where_it_subtracts_too_much():
+    # Points that all say the same without noise: the second adds nothing, and the third is subtracted twice.
+    log_probs = random_log_probs(1, 10, 3, scale=50).repeat(40, 1, 1)
+    scores = kbald(log_probs, 5, order=2).scores
+    assert scores == pytest.approx([scores[0] * share for share in (1, 1, 0, -2, -5)], abs=1e-3)
+
+
+@pytest.mark.parametrize("max_particles", [5, 50, 500])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_batchbald_scores_never_fall_and_never_pass_log_k(max_particles, dtype):
+    log_probs = random_log_probs(60, 6, 5, dtype=dtype, scale=4)
+    for seed in range(5):
+        scores = batchbald(log_probs, 15, max_particles=max_particles, generator=generator(seed)).scores
+        assert all(before <= after for before, after in zip(scores, scores[1:], strict=False))
+        assert scores[-1] <= math.log(6) + 1e-9
+        assert scores[-1] > 0.9 * math.log(6)
+
+
+def test_batchbald_with_few_particles_is_nearly_as_good_as_exact():
+    log_probs = random_log_probs(60, 20, 4, scale=1.5)
+    exact = batchbald(log_probs, 6, max_particles=4**6)
+    few = batchbald(log_probs, 6, max_particles=100)
+    truth = brute_force.joint_mutual_information(log_probs[few.indices])
+    assert truth > 0.98 * exact.scores[-1]
+    assert few.scores[-1] == pytest.approx(truth, abs=0.05)
+
+
+@pytest.mark.parametrize("name", SCORED)
+@given(seed=st.integers(0, 10**6))
+@settings(max_examples=10, deadline=None)
+def test_permuting_the_pool_permutes_the_batch(name, seed):
+    log_probs = random_log_probs(20, 6, 3, seed)
+    permutation = torch.randperm(20, generator=generator(seed))
+    batch = SCORED[name](log_probs, 4, generator=generator(1))
+    permuted = SCORED[name](log_probs[permutation], 4, generator=generator(1))
+    assert permutation[permuted.indices].tolist() == batch.indices
+    assert permuted.scores == pytest.approx(batch.scores, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", [name for name in SCORED if name != "bald"])
+@pytest.mark.parametrize("memory_budget", [100, 5000])
+def test_the_memory_budget_changes_nothing(name, memory_budget):
+    log_probs = random_log_probs(40, 6, 3, dtype=torch.float32)
+    free = SCORED[name](log_probs, 3)
+    if name == "3bald" and memory_budget == 100:
+        with pytest.raises(ValueError, match="order 3 at batch_size 3 needs outcome tables .* order 2 fits"):
+            SCORED[name](log_probs, 3, memory_budget=memory_budget)
+        return
+    if name == "2bald" and memory_budget == 100:
+        memory_budget = 200  # its outcome tables alone take 72 bytes
+    tight = SCORED[name](log_probs, 3, memory_budget=memory_budget)
+    assert tight.indices == free.indices
+    assert tight.scores == pytest.approx(free.scores, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_ties_go_to_the_lowest_index_and_no_point_is_bought_twice(name):
+    log_probs = random_log_probs(5, 6, 3, dtype=torch.float32).repeat(3, 1, 1)  # each point three times
+    batch = SCORED[name](log_probs, 15)
+    assert sorted(batch.indices) == list(range(15))
+    assert batch.indices[0] < 5
+    if name == "bald":
+        assert [i % 5 for i in batch.indices[:3]] == [batch.indices[0]] * 3
+
+
+def test_batchbald_prefers_something_new_to_a_copy():
+    log_probs = random_log_probs(6, 20, 3, scale=50)  # labels without noise: a copy tells nothing
+    log_probs = torch.cat([log_probs, log_probs])
+    for max_particles in (3**6, 30):
+        assert len({i % 6 for i in batchbald(log_probs, 5, max_particles=max_particles).indices}) == 5
+    assert {i % 6 for i in bald(log_probs, 2).indices} == {bald(log_probs, 1).indices[0]}
+
+
+@pytest.mark.parametrize("name", [*SCORED, "random"])
+@pytest.mark.parametrize("shape", [(6, 1, 3), (6, 4, 1), (6, 4, 2), (1, 4, 3)])
+def test_scores_are_finite_for_certain_and_impossible_predictions(name, shape):
+    method = SCORED.get(name, random)
+    log_probs = torch.full(shape, -math.inf)
+    log_probs[..., 0] = 0.0
+    if shape[1] > 1 and shape[2] > 1:
+        log_probs[1::2, 0] = torch.tensor([-math.inf, 0.0] + [-math.inf] * (shape[2] - 2))
+    batch = method(log_probs, shape[0])
+    assert sorted(batch.indices) == list(range(shape[0]))
+    if name != "random":
+        assert all(map(math.isfinite, batch.scores))
+        assert method(log_probs.double(), shape[0]).scores == pytest.approx(batch.scores, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_underflowing_probabilities_do_no_harm(name):
+    log_probs = (random_log_probs(8, 4, 3, dtype=torch.float32) * 200).log_softmax(-1)
+    assert all(map(math.isfinite, SCORED[name](log_probs, 8).scores))
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_float32_scores_are_within_1e_5_of_float64(name):
+    log_probs = random_log_probs(50, 20, 5)
+    assert SCORED[name](log_probs.float(), 5).scores == pytest.approx(SCORED[name](log_probs, 5).scores, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", [*SCORED, "random"])
+def test_batch_sizes_out_of_range_are_refused_and_zero_is_empty(name):
+    method = SCORED.get(name, random)
+    log_probs = random_log_probs(3, 2, 2)
+    assert method(log_probs, 0).indices == []
+    assert method(log_probs[:0], 0).scores == []
+    for size in (-1, 4):
+        with pytest.raises(ValueError, match=f"between 0 and the 3 points of the pool, got {size}"):
+            method(log_probs, size)
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_nan_is_refused_before_it_can_win(name):
+    log_probs = random_log_probs(5, 3, 4)
+    log_probs[3, 0, 0] = math.nan
+    with pytest.raises(ValueError, match="pool index 3 is NaN"):
+        SCORED[name](log_probs, 2)
+
+
+def test_options_out_of_range_are_refused():
+    log_probs = random_log_probs(20, 4, 10)
+    for order in (0, -1):
+        with pytest.raises(ValueError, match=f"order must be an integer of at least 1, got {order}"):
+            kbald(log_probs, 2, order=order)
+    with pytest.raises(ValueError, match="max_particles must be an integer of at least 1, got 0"):
+        batchbald(log_probs, 2, max_particles=0)
+    with pytest.raises(ValueError, match=r"order 9 at batch_size 10 needs outcome tables of .* MiB; order \d fits"):
+        kbald(log_probs, 10, order=9)
+
+
+def test_random_draws_without_replacement_from_its_generator():
+    log_probs = torch.zeros(50, 1, 1)
+    batch = random(log_probs, 50, generator=generator(3))
+    assert sorted(batch.indices) == list(range(50))
+    assert batch.indices == random(log_probs, 50, generator=generator(3)).indices
+    assert batch.indices != random(log_probs, 50, generator=generator(4)).indices
+    assert all(map(math.isnan, batch.scores))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+@pytest.mark.parametrize("name", SCORED)
+def test_cpu_and_gpu_agree(name):
+    log_probs = random_log_probs(500, 20, 5, dtype=torch.float32)
+    on_cpu, on_gpu = SCORED[name](log_probs, 5), SCORED[name](log_probs.cuda(), 5)
+    assert on_gpu.indices == on_cpu.indices
+    assert on_gpu.scores == pytest.approx(on_cpu.scores, abs=1e-5)

@@ -1,0 +1,158 @@
+import math
+
+import brute_force
+import pytest
+import torch
+from conftest import generator, random_log_probs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alkbald.information import (
+    OutcomeParticles,
+    conditional_entropy,
+    joint_mutual_information,
+    marginal_entropy,
+    mean_log_probs,
+    mutual_information,
+    probabilities,
+    total_correlation,
+)
+
+DTYPES = [torch.float32, torch.float64]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_entropies_of_single_points_equal_enumeration(dtype):
+    log_probs = random_log_probs(6, 5, 4, dtype=dtype)
+    for n in range(6):
+        point = log_probs[n : n + 1]
+        assert marginal_entropy(log_probs)[n].item() == pytest.approx(brute_force.joint_entropy(point), abs=1e-5)
+        assert conditional_entropy(log_probs)[n].item() == pytest.approx(
+            brute_force.conditional_entropy(point), abs=1e-5
+        )
+        assert mutual_information(log_probs)[n].item() == pytest.approx(
+            brute_force.joint_mutual_information(point), abs=1e-5
+        )
+
+
+def test_mean_predictive_averages_probabilities_not_logarithms():
+    log_probs = torch.tensor([[[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]]]).log()
+    assert mean_log_probs(log_probs).exp()[0].tolist() == pytest.approx([0.4, 0.6])
+    assert mean_log_probs(torch.tensor([[[0.0, -math.inf], [0.0, -math.inf]]])).tolist() == [[0.0, -math.inf]]
+
+
+@given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 4), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_joint_mutual_information_equals_enumeration(b, k, c, seed):
+    log_probs = random_log_probs(b, k, c, seed)
+    joint, error = joint_mutual_information(log_probs)
+    assert error == 0.0
+    assert joint == pytest.approx(brute_force.joint_mutual_information(log_probs), abs=1e-9)
+    tc = sum(brute_force.joint_entropy(log_probs[i : i + 1]) for i in range(b)) - brute_force.joint_entropy(log_probs)
+    assert total_correlation(log_probs, joint) == pytest.approx(tc, abs=1e-9)
+
+
+def test_simulated_joint_mutual_information_agrees_with_exact_within_its_standard_error():
+    log_probs = random_log_probs(5, 8, 4)
+    exact, _ = joint_mutual_information(log_probs)
+    estimates = [
+        joint_mutual_information(log_probs, max_outcomes=10, num_outcomes=2000, generator=generator(seed))
+        for seed in range(30)
+    ]
+    deviations = torch.tensor([(estimate - exact) / error for estimate, error in estimates])
+    assert deviations.abs().max() < 4
+    assert 0.6 < deviations.std() < 1.5
+    assert abs(deviations.mean()) < 4 / 30**0.5
+
+
+def test_joint_mutual_information_of_the_empty_batch_is_zero():
+    assert joint_mutual_information(torch.zeros(0, 5, 3)) == (0.0, 0.0)
+    assert total_correlation(torch.zeros(0, 5, 3), 0.0) == 0.0
+
+
+def test_simulated_joint_mutual_information_is_finite_for_impossible_outcomes():
+    certain = torch.full((30, 4, 3), -math.inf)
+    for k in range(4):
+        certain[:, k, k % 3] = 0.0
+    joint, _ = joint_mutual_information(certain)
+    assert math.isfinite(joint)
+    assert joint <= math.log(4)
+    # samples 0 and 3 agree everywhere: what can be learned is which of three groups is right
+    assert joint == pytest.approx(-(0.5 * math.log(0.5) + 2 * 0.25 * math.log(0.25)), abs=0.02)
+
+
+def test_particles_hold_every_outcome_with_its_probability_and_posterior():
+    log_probs = random_log_probs(2, 5, 3)
+    probs = log_probs.exp()
+    particles = OutcomeParticles.prior(5, probs).extended(probs[0]).extended(probs[1])
+    joint = (probs[0].T[:, None] * probs[1].T[None]).flatten(0, 1)  # [9, K]
+    assert torch.allclose(particles.weights, joint.mean(-1))
+    assert torch.allclose(particles.posterior, joint / joint.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("memory_budget", [1, 1000, 2**27])
+def test_predictive_entropy_is_that_of_the_joint_less_the_batch_in_any_chunks(memory_budget):
+    log_probs = random_log_probs(7, 5, 3)
+    probs = log_probs.exp()
+    particles = OutcomeParticles.prior(5, probs).extended(probs[0]).extended(probs[1])
+    entropies = particles.predictive_entropy(probs.transpose(0, 1), memory_budget=memory_budget)
+    for n in range(7):
+        expected = brute_force.joint_entropy(log_probs[[0, 1, n]]) - brute_force.joint_entropy(log_probs[:2])
+        assert entropies[n].item() == pytest.approx(expected, abs=1e-10)
+
+
+def exact_particles(seed=0):
+    probs = random_log_probs(6, 8, 4, seed).exp()
+    particles = OutcomeParticles.prior(8, probs)
+    for point in probs:
+        particles = particles.extended(point)
+    return particles
+
+
+def test_reduction_keeps_what_is_heavy_and_gives_the_rest_one_weight():
+    particles = exact_particles()
+    reduced = particles.reduced(300, generator())
+    assert len(reduced) == 300
+    assert reduced.weights.sum().item() == pytest.approx(1)
+    light = reduced.weights.min()
+    heavy = particles.weights[particles.weights > light * (1 + 1e-9)]
+    kept = reduced.weights[reduced.weights > light * (1 + 1e-9)]
+    assert torch.allclose(kept.sort().values, heavy.sort().values)
+    assert 0 < len(kept) < 300
+
+
+def test_reduction_is_without_bias():
+    particles = exact_particles()
+    expectation = particles.weights @ particles.posterior**2
+    estimates = torch.stack(
+        [(r := particles.reduced(50, generator(seed))).weights @ r.posterior**2 for seed in range(400)]
+    )
+    error = estimates.std(0) / 400**0.5
+    assert ((estimates.mean(0) - expectation).abs() < 4.5 * error).all()
+
+
+@given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_reduction_of_any_weights_keeps_their_number_and_sum(size, most, seed):
+    weights = torch.rand(size, generator=generator(seed), dtype=torch.float64) ** 8 + 1e-300
+    particles = OutcomeParticles(weights / weights.sum(), torch.ones(size, 1, dtype=torch.float64))
+    reduced = particles.reduced(most, generator(seed))
+    assert 1 <= len(reduced) <= min(size, most)
+    assert reduced.weights.sum().item() == pytest.approx(1)
+    assert (reduced.weights > 0).all()
+
+
+def test_what_is_no_log_probability_is_refused_by_its_pool_index():
+    good = random_log_probs(5, 3, 4)
+    for value, message in [(math.nan, "index 2 is NaN"), (math.inf, r"index 2 is \+inf")]:
+        bad = good.clone()
+        bad[2, 1, 0] = value
+        with pytest.raises(ValueError, match=message):
+            probabilities(bad)
+    with pytest.raises(ValueError, match="index 0 sums to"):
+        probabilities(good.exp())
+    with pytest.raises(ValueError, match=r"\[N, K, C\]"):
+        probabilities(good[0])
+    with pytest.raises(TypeError, match="floating point"):
+        probabilities(torch.zeros(1, 1, 1, dtype=torch.long))
+    assert probabilities(good.bfloat16().float().log_softmax(-1).half()).dtype == torch.float32
