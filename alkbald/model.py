@@ -69,10 +69,16 @@ class Stage(nn.Module):
 
 
 class MCDropoutNet(nn.Module):
-    """Stages in sequence, from inputs to log-probabilities."""
+    """Stages in sequence, from inputs to log-probabilities.
+
+    Raises:
+        ValueError: no stage, or dropout on the last one, which would drop classes.
+    """
 
     def __init__(self, stages: Sequence[Stage]):
         super().__init__()
+        if not stages or stages[-1].dropout:
+            raise ValueError("there must be a last stage, and it must be without dropout")
         self.stages = nn.ModuleList(stages)
 
     @property

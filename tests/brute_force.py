@@ -1,4 +1,4 @@
-"""Information quantities by enumerating every outcome of a batch, in float64 and plain Python loops: slow and obvious."""
+"""Information quantities by enumerating every outcome of a batch, in float64 and plain loops: slow and obvious."""
 
 import itertools
 import math

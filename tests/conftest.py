@@ -1,4 +1,4 @@
-"""Shared fixtures. The real MNIST tests look for its archives in data/, in $ALKBALD_TEST_DATA or beside the checkout."""
+"""Shared fixtures. Tests on real MNIST look for its archives in data/, $ALKBALD_TEST_DATA or beside the checkout."""
 
 import os
 import shutil
@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+
+from alkbald.settings import Settings, from_config
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
@@ -53,3 +57,25 @@ def copy_mnist(archives: Path, root: Path) -> Path:
     for name in FILES:
         shutil.copyfile(archives / name, raw / name)
     return root
+
+
+def compose(*overrides: str):
+    """The real configuration, with a command line's overrides."""
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        return hydra_compose("config", [*overrides])
+
+
+def make_settings(out: Path, *overrides: str) -> Settings:
+    """Settings of a run on digits, recorded under `out`."""
+    return from_config(compose("data=digits", f"out={out}", "progress=false", "device=cpu", *overrides))
+
+
+#: Shrinks a run to seconds; what it does stays the same.
+SMALL = [
+    "max_labels=40",
+    "num_samples=8",
+    "evaluation_samples=4",
+    "training.max_epochs=3",
+    "training.epoch_size=128",
+    "training.validation_samples=3",
+]

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import brute_force
@@ -79,7 +80,7 @@ def test_batchbald_scores_never_fall_and_never_pass_log_k(max_particles, dtype):
     log_probs = random_log_probs(60, 6, 5, dtype=dtype, scale=4)
     for seed in range(5):
         scores = batchbald(log_probs, 15, max_particles=max_particles, generator=generator(seed)).scores
-        assert all(before <= after for before, after in zip(scores, scores[1:], strict=False))
+        assert all(before <= after for before, after in itertools.pairwise(scores))
         assert scores[-1] <= math.log(6) + 1e-9
         assert scores[-1] > 0.9 * math.log(6)
 
@@ -111,7 +112,7 @@ def test_the_memory_budget_changes_nothing(name, memory_budget):
     log_probs = random_log_probs(40, 6, 3, dtype=torch.float32)
     free = SCORED[name](log_probs, 3)
     if name == "3bald" and memory_budget == 100:
-        with pytest.raises(ValueError, match="order 3 at batch_size 3 needs outcome tables .* order 2 fits"):
+        with pytest.raises(ValueError, match=r"order 3 at batch_size 3 needs outcome tables .* order 2 fits"):
             SCORED[name](log_probs, 3, memory_budget=memory_budget)
         return
     if name == "2bald" and memory_budget == 100:

@@ -1,0 +1,205 @@
+import csv
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import ROOT, SMALL, make_settings
+
+from alkbald import loop
+from alkbald.settings import SettingsError
+
+METHODS = ["random", "bald", "2bald", "3bald", "kbald", "batchbald"]
+TIMES_AND_MEMORY = {"peak_memory_bytes"}
+
+
+def rounds_of(run):
+    """Recorded rounds and points, without what no two runs share."""
+    measured = [
+        {key: value for key, value in row.items() if not key.startswith("seconds") and key not in TIMES_AND_MEMORY}
+        for row in run.rounds
+    ]
+    return measured, run.acquired
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_runs_to_the_end(method, tmp_path):
+    run = loop.run(make_settings(tmp_path, f"method={method}", *SMALL))
+    assert [int(row["labelled"]) for row in run.rounds] == [20, 30, 40]
+    assert all(0 <= float(row["accuracy"]) <= 1 for row in run.rounds)
+    assert len({point["pool_position"] for point in run.acquired}) == 20
+    assert run.rounds[-1]["batch"] == ""
+    for row in run.rounds[:-1]:
+        assert 0 <= float(row["joint_mutual_information"]) <= math.log(8) + 1e-9
+        assert float(row["total_correlation"]) > -1e-6
+        assert float(row["seconds_selection"]) > 0
+        assert (row["seconds_inference"] == "") == (method == "random")
+        assert 0 < float(row["seconds_validation"]) < float(row["seconds_training"])
+    assert int(run.rounds[0]["peak_memory_bytes"]) > 10**7
+    assert (run.rounds[0]["pool"], run.rounds[1]["pool"]) == ("1027", "1017")
+
+
+def test_acquired_points_are_images_of_the_original_training_set(tmp_path):
+    from sklearn.datasets import load_digits
+
+    run = loop.run(make_settings(tmp_path, *SMALL))
+    labels = load_digits().target
+    for point in run.acquired:
+        assert labels[int(point["index"])] == int(point["label"])
+        assert int(point["index"]) < 1347
+
+
+def test_one_seed_gives_one_run_and_another_seed_another(tmp_path):
+    first = rounds_of(loop.run(make_settings(tmp_path / "a", *SMALL)))
+    torch.manual_seed(123)  # a global stream must not matter
+    torch.rand(7)
+    assert rounds_of(loop.run(make_settings(tmp_path / "b", *SMALL))) == first
+    assert rounds_of(loop.run(make_settings(tmp_path / "a", "seed=1", *SMALL))) != first
+
+
+def test_methods_with_one_seed_share_everything_of_round_0(tmp_path, monkeypatch):
+    seen = {}
+    original = loop.sample_log_probs
+
+    def watch(model, *args, **kwargs):
+        weights = {name: weight.clone() for name, weight in model.state_dict().items()}
+        seen.setdefault("models", []).append(weights)
+        return original(model, *args, **kwargs)
+
+    monkeypatch.setattr(loop, "_warm_up", lambda *args: None)
+    monkeypatch.setattr(loop, "sample_log_probs", watch)
+    first_rounds, first_models = [], []
+    for method in METHODS:
+        seen.clear()
+        measured, _ = rounds_of(loop.run(make_settings(tmp_path, f"method={method}", *SMALL)))
+        first_rounds.append({key: measured[0][key] for key in ("accuracy", "nll", "epochs", "validation_accuracy")})
+        first_models.append(seen["models"][0])
+    assert all(row == first_rounds[0] for row in first_rounds)
+    for weights in first_models:
+        assert all(torch.equal(weights[name], first_models[0][name]) for name in weights)
+
+
+def test_masks_of_scoring_are_the_same_for_all_inputs_and_new_each_round(tmp_path, monkeypatch):
+    drawn = []
+    from alkbald.model import MCDropoutNet
+
+    original = MCDropoutNet.draw_masks
+
+    def watch(self, num_samples, generator):
+        masks = original(self, num_samples, generator)
+        if num_samples == 8:
+            drawn.append(masks[0])
+        return masks
+
+    monkeypatch.setattr(loop, "_warm_up", lambda *args: None)
+    monkeypatch.setattr(MCDropoutNet, "draw_masks", watch)
+    loop.run(make_settings(tmp_path, *SMALL))
+    pool_0, batch_0, pool_1, batch_1 = drawn
+    assert torch.equal(pool_0, batch_0)
+    assert torch.equal(pool_1, batch_1)
+    assert not torch.equal(pool_0, pool_1)
+
+
+def test_a_pool_sample_is_drawn_anew_each_round(tmp_path, monkeypatch):
+    sizes = []
+    original = loop.METHODS["bald"]
+
+    def watch(log_probs, *args, **kwargs):
+        sizes.append(len(log_probs))
+        return original(log_probs, *args, **kwargs)
+
+    monkeypatch.setitem(loop.METHODS, "bald", watch)
+    run = loop.run(make_settings(tmp_path, "method=bald", "pool_sample=50", *SMALL))
+    assert sizes[-2:] == [50, 50]
+    assert len({point["pool_position"] for point in run.acquired}) == 20
+
+
+def test_an_interrupted_run_resumes_to_the_same_rounds(tmp_path, monkeypatch):
+    whole = rounds_of(loop.run(make_settings(tmp_path / "whole", *SMALL)))
+    settings = make_settings(tmp_path / "parts", *SMALL)
+    original = loop.evaluate
+    calls = []
+
+    def interrupt(*args, **kwargs):
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(loop, "evaluate", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        loop.run(settings)
+    monkeypatch.setattr(loop, "evaluate", original)
+    assert rounds_of(loop.run(settings)) == whole
+
+
+def test_a_run_stopped_early_and_extended_equals_a_long_one(tmp_path):
+    whole = rounds_of(loop.run(make_settings(tmp_path / "whole", *SMALL)))
+    loop.run(make_settings(tmp_path / "parts", *SMALL, "max_labels=30"))
+    assert rounds_of(loop.run(make_settings(tmp_path / "parts", *SMALL))) == whole
+
+
+def test_a_finished_run_is_not_repeated(tmp_path, capsys):
+    run = loop.run(make_settings(tmp_path, *SMALL, "max_labels=20"))
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.folder.iterdir()}
+    capsys.readouterr()
+    loop.run(make_settings(tmp_path, *SMALL, "max_labels=20"))
+    assert "already complete" in capsys.readouterr().out
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in run.folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("max_labels=19", "max_labels must be at least the 20 of the initial set, got 19"),
+        ("acq_size=1028", "acq_size=1028 .* needs a pool of 1048 points, there are 1047"),
+    ],
+)
+def test_sizes_that_the_data_cannot_serve_are_refused_before_work(override, message, tmp_path):
+    with pytest.raises(SettingsError, match=message):
+        loop.run(make_settings(tmp_path, *SMALL, override))
+    assert not list(tmp_path.iterdir())
+
+
+def command(out, *overrides):
+    line = [sys.executable, "run.py", "data=digits", f"out={out}", "device=cpu", *SMALL, *overrides]
+    return {"args": line, "cwd": ROOT, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+
+
+def test_the_command_line_is_quiet_without_a_terminal_and_survives_ctrl_c(tmp_path):
+    process = subprocess.Popen(**command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    rounds = None
+    while process.poll() is None and not (rounds := next(tmp_path.rglob("rounds.csv"), None)):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "recording in" in out
+    assert err == "interrupted; the same command goes on after the last complete round\n"
+    done = subprocess.run(**command(tmp_path), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0
+    assert "resuming after round" in done.stdout
+    assert done.stderr == ""
+    with rounds.open(newline="") as file:
+        assert [row["labelled"] for row in csv.DictReader(file)] == ["20", "30", "40"]
+
+
+def test_real_mnist_end_to_end(mnist_root, tmp_path):
+    run = loop.run(
+        make_settings(
+            tmp_path,
+            *SMALL,
+            "data=mnist",
+            f"data.root={mnist_root}",
+            "pool_sample=500",
+            "training.max_epochs=6",
+            "training.epoch_size=1024",
+            "max_labels=30",
+        )
+    )
+    assert float(run.rounds[-1]["accuracy"]) > 0.45
+    assert len(run.acquired) == 10

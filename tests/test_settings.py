@@ -1,0 +1,124 @@
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, compose, make_settings
+from omegaconf import OmegaConf
+
+from alkbald.acquisition import METHODS
+from alkbald.settings import SettingsError, flat_keys, from_config
+
+
+def run_command(*overrides: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "run.py", *overrides], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+# Every error is one line on stderr that names the setting and what is allowed, and exit code 2.
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("acq_size=0", "acq_size must be at least 1, got 0"),
+        ("num_samples=0", "num_samples must be at least 1, got 0"),
+        ("acq_size=ten", "acq_size: Value 'ten' of type 'str' could not be converted to Integer"),
+        ("acqsize=5", "unknown setting acqsize; did you mean acq_size?"),
+        ("training.patiense=5", "unknown setting training.patiense; did you mean training.patience?"),
+        ("method=nope", "method must be one of 2bald, 3bald, bald, batchbald, kbald, random, got nope"),
+        ("data=nope", "data must be one of digits, emnist, fashion_mnist, mnist, repeated_mnist, got nope"),
+        ("data=null", "Config group override must be a string or a list"),
+        ("method=2bald method.order=3", "unknown setting method.order"),
+        ("acq_size={", "no viable alternative"),
+        ("data=digits max_labels=5", "max_labels must be at least the 20 of the initial set, got 5"),
+        ("data=digits acq_size=2000", "acq_size=2000 up to max_labels=320"),
+        ("-m data=digits acq_size=0,1", "acq_size must be at least 1, got 0"),
+    ],
+)
+def test_a_wrong_command_line_ends_in_one_line(overrides, message, tmp_path):
+    done = run_command(*overrides.split(), f"out={tmp_path}")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: ")
+    assert message in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.name != "multirun.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("seed=-1", "seed must be at least 0"),
+        ("max_labels=0", "max_labels must be at least 1"),
+        ("target_accuracy=2", "target_accuracy must be between 0 and 1, got 2"),
+        ("pool_sample=5", "acq_size must be at most the 5 points of pool_sample, got 10"),
+        ("evaluation_samples=0", "evaluation_samples must be at least 1"),
+        ("data.noise=-0.1", r"data\.noise must be between 0"),
+        ("data.noise=nan", r"data\.noise must be between 0 .* got nan"),
+        ("data.repeats=0", r"data\.repeats must be at least 1"),
+        ("data.split_seed=4294967296", r"data\.split_seed must be between 0"),
+        ("data.name=nope", r"data\.name must be one of mnist, "),
+        ("method.name=nope", r"method\.name must be one of random, bald, "),
+        ("model.dropout=1", r"model\.dropout must be between 0"),
+        ("training.optimizer=sgd", r"training\.optimizer must be one of adam, adamw, got sgd"),
+        ("training.learning_rate=inf", r"training\.learning_rate must be between"),
+        ("training.batch_size=0", r"training\.batch_size must be at least 1"),
+        ("training.validation_samples=-1", r"training\.validation_samples must be at least 0"),
+        ("device=tpu", "device must be auto, cpu, cuda or cuda:N, got tpu"),
+        ("device=cuda:99", "device must be auto, cpu or one of"),
+        ("method=kbald method.order=0", "method=kbald: order must be an integer of at least 1, got 0"),
+        ("method=batchbald method.max_particles=0", "max_particles must be an integer of at least 1"),
+        ("method=random +method.order=2", "method=random: .*order"),
+    ],
+)
+def test_values_out_of_bounds_are_refused(overrides, message, tmp_path):
+    with pytest.raises(SettingsError, match=message):
+        make_settings(tmp_path, *overrides.split())
+
+
+def test_every_setting_has_its_line_and_comment_in_the_config():
+    text = (ROOT / "configs" / "config.yaml").read_text()
+    for key in flat_keys():
+        name = key.rpartition(".")[2]
+        if key in ("method", "data.name"):  # set by the overlays
+            continue
+        lines = [line for line in text.splitlines() if line.strip().startswith(f"{name}:")]
+        assert lines, key
+        if name not in ("learning_rate", "weight_decay", "batch_size", "max_epochs"):  # say all themselves
+            assert any("#" in line for line in lines), key
+
+
+def test_defaults_are_the_papers():
+    settings = from_config(compose())
+    assert settings.method == {"name": "2bald"}
+    assert (settings.acq_size, settings.max_labels, settings.num_samples) == (10, 320, 100)
+    assert (settings.data.name, settings.data.validation_size, settings.data.noise) == ("mnist", 4096, 0.1)
+    training = settings.training
+    assert (training.optimizer, training.learning_rate, training.weight_decay) == ("adam", 1e-3, 5e-4)
+    assert (training.batch_size, training.epoch_size, training.max_epochs, training.patience) == (64, 1024, 300, 20)
+
+
+@pytest.mark.parametrize("method", sorted(path.stem for path in (ROOT / "configs" / "method").iterdir()))
+def test_every_method_has_an_overlay(method):
+    assert from_config(compose(f"method={method}")).method["name"] == method
+
+
+def test_every_method_of_the_registry_has_an_overlay():
+    assert {path.stem for path in (ROOT / "configs" / "method").iterdir()} == set(METHODS)
+
+
+@pytest.mark.parametrize("data", sorted(path.stem for path in (ROOT / "configs" / "data").iterdir()))
+def test_every_data_set_has_an_overlay(data):
+    settings = from_config(compose(f"data={data}"))
+    assert settings.data.repeats == (3 if data == "repeated_mnist" else 1)
+
+
+def test_overlays_compose():
+    settings = from_config(compose("protocol=batchbald2019", "method=batchbald", "seed=3"))
+    assert (settings.data.validation_size, settings.data.split_seed, settings.training.patience) == (1024, 3, 3)
+    assert (settings.target_accuracy, settings.training.validation_samples) == (0.96, 0)
+    assert from_config(compose("experiment=demo")).data.name == "digits"
+    assert from_config(compose("experiment=demo", "max_labels=30")).max_labels == 30
+
+
+def test_the_recorded_config_is_the_resolved_one(tmp_path):
+    settings = make_settings(tmp_path, "protocol=batchbald2019", "seed=3")
+    assert OmegaConf.structured(settings).data.split_seed == 3

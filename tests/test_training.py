@@ -1,0 +1,113 @@
+import pytest
+import torch
+from conftest import generator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alkbald import training
+from alkbald.model import mnist_cnn
+from alkbald.training import TrainingDiverged, epoch_order, fit
+
+
+@given(st.integers(1, 300), st.integers(1, 300), st.integers(0, 10**6))
+@settings(max_examples=50, deadline=None)
+def test_an_epoch_has_every_sample_equally_often_up_to_one(labelled, epoch_size, seed):
+    order = epoch_order(labelled, epoch_size, generator(seed))
+    assert len(order) == max(labelled, epoch_size)
+    counts = order.bincount(minlength=labelled)
+    assert counts.max() - counts.min() <= 1
+
+
+def test_who_comes_once_more_changes_from_epoch_to_epoch():
+    shared = generator()
+    extras = {tuple((epoch_order(20, 30, shared).bincount(minlength=20) == 2).tolist()) for _ in range(5)}
+    assert len(extras) == 5
+
+
+def easy_data(n: int = 40):
+    """Images of two classes: bright above or below."""
+    labels = torch.arange(n) % 2
+    inputs = 0.5 * torch.randn(n, 1, 28, 28, generator=generator(9))
+    inputs[labels == 0, :, :14] += 1
+    inputs[labels == 1, :, 14:] += 1
+    return inputs, labels
+
+
+def test_training_learns():
+    inputs, labels = easy_data()
+    model = mnist_cnn(2, seed=0)
+    fitted = fit(
+        model,
+        *(inputs, labels),
+        *(inputs, labels),
+        generator=generator(1),
+        validation_generator=generator(2),
+        epoch_size=128,
+        max_epochs=8,
+    )
+    assert fitted.validation_accuracy > 0.9
+    assert fitted.seconds_validation > 0
+
+
+def run_with_accuracies(monkeypatch, accuracies, **options):
+    """A training with given validation accuracies; returns the fit, the model, and the weights after each epoch."""
+    weights = []
+
+    def evaluate(model, *args, **kwargs):
+        weights.append({name: weight.clone() for name, weight in model.state_dict().items()})
+        return accuracies[len(weights) - 1], 0.0
+
+    monkeypatch.setattr(training, "evaluate", evaluate)
+    inputs, labels = easy_data(8)
+    model = mnist_cnn(2, seed=0)
+    generators = {"generator": generator(1), "validation_generator": generator(2)}
+    data = (inputs, labels, inputs, labels)
+    return fit(model, *data, **generators, epoch_size=64, **options), model, weights
+
+
+def same(a, b):
+    return all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_early_stopping_restores_the_weights_of_the_best_epoch(monkeypatch):
+    fitted, model, weights = run_with_accuracies(monkeypatch, [0.1, 0.5, 0.9, 0.8, 0.9, 0.2, 1.0], patience=3)
+    assert (fitted.epochs, fitted.best_epoch, fitted.validation_accuracy) == (6, 3, 0.9)
+    assert same(model.state_dict(), weights[2])
+    assert not same(weights[2], weights[5])  # training went on and changed them
+
+
+def test_training_ends_at_the_last_epoch_with_the_best_weights(monkeypatch):
+    fitted, model, weights = run_with_accuracies(monkeypatch, [0.1, 0.9, 0.5, 0.6], max_epochs=4)
+    assert (fitted.epochs, fitted.best_epoch) == (4, 2)
+    assert same(model.state_dict(), weights[1])
+
+
+def test_the_incomplete_last_mini_batch_is_dropped(monkeypatch):
+    sizes = []
+    original = training.F.nll_loss
+    monkeypatch.setattr(
+        training.F, "nll_loss", lambda log_probs, *rest: sizes.append(len(log_probs)) or original(log_probs, *rest)
+    )
+    run_with_accuracies(monkeypatch, [0.1], max_epochs=1, batch_size=30)
+    assert sizes == [30, 30]
+
+
+def test_a_mini_batch_larger_than_the_epoch_is_one_step(monkeypatch):
+    fitted, *_ = run_with_accuracies(monkeypatch, [0.1], max_epochs=1, batch_size=1000)
+    assert fitted.epochs == 1
+
+
+def test_a_diverging_loss_says_where_and_what_to_try(monkeypatch):
+    with pytest.raises(TrainingDiverged, match=r"loss is (nan|inf) in epoch \d; try a lower learning rate"):
+        run_with_accuracies(monkeypatch, [0.1] * 3, learning_rate=1e30)
+
+
+def test_same_generators_same_weights():
+    inputs, labels = easy_data(20)
+    models = []
+    for _ in range(2):
+        model = mnist_cnn(2, seed=0)
+        generators = {"generator": generator(1), "validation_generator": generator(2)}
+        fit(model, inputs, labels, inputs, labels, **generators, epoch_size=64, max_epochs=2)
+        models.append(model.state_dict())
+    assert same(*models)
