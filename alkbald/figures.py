@@ -27,7 +27,7 @@ def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     tables = []
     for path in sorted(path for folder in folders for path in Path(folder).rglob("rounds.csv")):
         config = OmegaConf.load(path.with_name("config.yaml"))
-        rounds = pd.read_csv(path, float_precision="round_trip")
+        rounds = pd.read_csv(path)
         order = f"{config.method.order}-bald" if config.method.name == "kbald" else config.method.name
         for place, (key, value) in enumerate(
             {"data": config.data.name, "method": order, "acq_size": config.acq_size, "seed": config.seed}.items()

@@ -12,6 +12,7 @@ from hydra import initialize_config_dir
 
 from alkbald.settings import Settings, from_config
 
+torch.set_num_threads(1)  # the tests' tensors are small; threads would only wait for each other
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(Path(__file__).parent))
 

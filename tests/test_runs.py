@@ -59,7 +59,7 @@ def test_a_run_goes_on_after_its_last_complete_round(tmp_path):
     run = started(settings)
     run.append(row(0), points(0))
     # Interrupted between the two files: points of round 1 without its row.
-    run.acquired += [{**point, "round": 1} for point in run.acquired]
+    run.acquired += [{**point, "round": "1"} for point in run.acquired]
     runs._write(run.folder / "acquired.csv", runs.ACQUIRED_COLUMNS, run.acquired)
     again = Run(settings)
     assert len(again.rounds) == 1
