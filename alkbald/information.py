@@ -12,39 +12,37 @@ References:
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-# Probabilities are raised to this before a logarithm: 0 log 0 becomes 7e-29 instead of NaN.
-_TINY = 1e-30
+#: Probabilities are raised to this before a logarithm: 0 log 0 becomes 7e-29 instead of NaN.
+TINY = 1e-30
 
-#: Default for how many bytes of intermediate products a computation holds at once.
-MEMORY_BUDGET = 2**27
+#: Elements of a matrix product that a CPU handles at a time, so that they stay in cache.
+TILE = 2**18
 
 
-def probabilities(log_probs: Tensor) -> Float[Tensor, "N K C"]:
+def check_probabilities(log_probs: Tensor, *, first: int = 0) -> Tensor:
     """exp(log_probs), checked to be distributions: finite, at most rounding away from summing to one.
 
     Args:
         log_probs: [N, K, C]; minus infinity stands for an impossible class. Half precision is raised to float32.
+        first: pool index of the first point, for messages.
 
     Raises:
         TypeError: not a floating-point tensor.
         ValueError: not three axes, K or C of 0, NaN, plus infinity, or rows that do not sum to one after exp
             (probabilities or logits handed over for log-probabilities); names the first offending pool index.
     """
-    if not log_probs.is_floating_point():
-        raise TypeError(f"log_probs must be floating point, got {log_probs.dtype}")
-    if log_probs.dim() != 3 or 0 in log_probs.shape[1:]:
-        raise ValueError(
-            f"log_probs must have axes [N, K, C] with K and C at least 1, got shape {list(log_probs.shape)}"
-        )
+    check_shape(log_probs)
     if log_probs.dtype not in (torch.float32, torch.float64):
         log_probs = log_probs.float()
     probs = log_probs.exp()
-    wrong = ~((probs.sum(-1) - 1).abs() < 1e-3).all(-1)  # a NaN or an infinity makes the comparison false
+    sums = probs.sum(-1)
+    wrong = ~((sums - 1).abs_() < 1e-3).all(-1)  # a NaN or an infinity makes the comparison false
     if wrong.any():
         n = int(wrong.int().argmax())
         if log_probs[n].isnan().any():
@@ -52,16 +50,25 @@ def probabilities(log_probs: Tensor) -> Float[Tensor, "N K C"]:
         elif (log_probs[n] == math.inf).any():
             what = "is +inf"
         else:
-            sums = probs[n].sum(-1)
-            furthest = sums[(sums - 1).abs().argmax()].item()
+            furthest = sums[n][(sums[n] - 1).abs().argmax()].item()
             what = f"sums to {furthest:.4g} instead of 1 after exp; natural-log probabilities are needed"
-        raise ValueError(f"log_probs of pool index {n} {what}")
+        raise ValueError(f"log_probs of pool index {first + n} {what}")
     return probs
+
+
+def check_shape(log_probs: Tensor) -> None:
+    """Raises TypeError unless log_probs are floating point, ValueError unless they are [N, K, C] with K, C >= 1."""
+    if not log_probs.is_floating_point():
+        raise TypeError(f"log_probs must be floating point, got {log_probs.dtype}")
+    if log_probs.dim() != 3 or 0 in log_probs.shape[1:]:
+        raise ValueError(
+            f"log_probs must have axes [N, K, C] with K and C at least 1, got shape {list(log_probs.shape)}"
+        )
 
 
 def entropy(probs: Float[Tensor, "... C"]) -> Float[Tensor, "..."]:
     """H[p] = -sum_y p(y) log p(y) over the last axis, with 0 log 0 = 0."""
-    return -(probs * probs.clamp_min(_TINY).log()).sum(-1)
+    return -(probs * probs.clamp_min(TINY).log()).sum(-1)
 
 
 def mean_log_probs(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, "N C"]:
@@ -71,12 +78,12 @@ def mean_log_probs(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, "N C"]:
 
 def marginal_entropy(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]:
     """H[Y_n], the entropy of the mean predictive."""
-    return entropy(probabilities(log_probs).mean(1))
+    return entropy(check_probabilities(log_probs).mean(1))
 
 
 def conditional_entropy(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]:
     """H[Y_n | Omega] = 1/K sum_k H[p(. | x_n, omega_k)]."""
-    return entropy(probabilities(log_probs)).mean(1)
+    return entropy(check_probabilities(log_probs)).mean(1)
 
 
 def mutual_information(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]:
@@ -91,13 +98,19 @@ class OutcomeParticles:
     Particle m stands for an outcome y of the batch, with its probability and with the posterior over the K samples once
     y has been seen: posterior[m, k] = P(omega_k | Y_S = y), proportional to prod_{i in S} p(y_i | x_i, omega_k).
 
+    What matters of a particle is how much it leaves unknown: no gain that a further point can have exceeds
+    `unknown` = sum_m weights_m H[posterior_m]. Particles that leave nothing unknown are dropped; the weights of what is
+    left need not sum to one, and sums over particles are sums over the outcomes that still matter.
+
     Attributes:
-        weights: [M], probabilities of the outcomes; they sum to one.
+        weights: [M], probabilities of the outcomes, positive.
         posterior: [M, K], rows sum to one.
+        is_resampled: whether these are a sample of the outcomes and not all that matter.
     """
 
     weights: Float[Tensor, " M"]
     posterior: Float[Tensor, "M K"]
+    is_resampled: bool = False
 
     @classmethod
     def prior(cls, num_samples: int, like: Tensor) -> "OutcomeParticles":
@@ -117,70 +130,103 @@ class OutcomeParticles:
         joint = joint.flatten(0, 1)
         likelihood = joint.sum(-1)
         weights = self.weights.repeat_interleave(probs.shape[1]) * likelihood
-        possible = weights > 0
+        possible = weights > 10 * TINY  # what is at most TINY may stand for 0
         if not possible.all():
             joint, likelihood, weights = joint[possible], likelihood[possible], weights[possible]
-        return OutcomeParticles(weights / weights.sum(), joint / likelihood[:, None])
+        return OutcomeParticles(weights, joint / likelihood[:, None], self.is_resampled)
 
-    def reduced(self, max_particles: int, generator: Generator) -> "OutcomeParticles":
-        """At most `max_particles` particles with the same expectations, by optimal stratified resampling.
-
-        Particles heavier than c stay as they are; of the others, a stratified sample gets weight c each, where c solves
-        sum_m min(weights_m / c, 1) = max_particles. Unbiased, and of least variance among such schemes.
-        [FearnheadClifford2003, section 3]
-
-        Args:
-            max_particles: at least 1.
-            generator: a CPU generator; one number is drawn, and only if there is something to reduce.
-        """
-        if len(self) <= max_particles:
-            return self
-        weights, order = self.weights.double().sort(descending=True)
-        # With the j heaviest kept, the others share max_particles - j places: c_j = (their weight) / (their places).
-        # The right j is the first whose next particle is no heavier than c_j.
-        light = weights.flip(0).cumsum(0).flip(0)  # weight of the particles from position j on
-        places = torch.arange(max_particles, 0, -1, device=weights.device)
-        threshold = light[:max_particles] / places
-        num_kept = int((weights[:max_particles] <= threshold).int().argmax())
-        c = threshold[num_kept]
-        offset = torch.rand((), generator=generator, dtype=torch.float64).item()
-        positions = (weights[num_kept:].cumsum(0) / c - offset).ceil()  # one survivor for each integer passed
-        positions = positions.clamp(0, max_particles - num_kept)
-        survives = positions.diff(prepend=positions.new_zeros(1)) > 0
-        chosen = torch.cat([order[:num_kept], order[num_kept:][survives]])
-        new_weights = torch.cat([weights[:num_kept], c.expand(int(survives.sum()))])
-        return OutcomeParticles((new_weights / new_weights.sum()).to(self.weights), self.posterior[chosen])
+    @cached_property
+    def unknowns(self) -> Float[Tensor, " M"]:
+        """weights_m H[posterior_m], in float64: what each particle leaves unknown of Omega, in nats."""
+        return self.weights.double() * entropy(self.posterior).double()
 
     def information(self) -> float:
         """I[Y_S; Omega] = log K - sum_m weights_m H[posterior_m]: what the batch's labels would tell about the samples.
 
-        At most log K, whatever the particles; exact if they were never reduced, without bias otherwise.
+        At most log K, whatever the particles; exact if they were never resampled, without bias otherwise.
         """
-        posterior_entropy = entropy(self.posterior.double()) @ self.weights.double()
-        return max(0.0, math.log(self.posterior.shape[1]) - posterior_entropy.item())
+        return math.log(self.posterior.shape[1]) - self.unknowns.sum().item()
 
-    def predictive_entropy(
-        self, probs: Float[Tensor, "K N C"], *, memory_budget: int = MEMORY_BUDGET
-    ) -> Float[Tensor, " N"]:
-        """H[Y_n | Y_S] = sum_m weights_m H[sum_k posterior_mk p(. | x_n, omega_k)] for every point n.
+    def reduced(self, max_particles: int, generator: Generator, *, negligible: float = 0.0) -> "OutcomeParticles":
+        """At most `max_particles` particles, with the same expectations and the same `unknown`.
+
+        Optimal stratified resampling [FearnheadClifford2003, section 3], by what the particles leave unknown instead of
+        by their weights: a_m = weights_m H[posterior_m] bounds a particle's share of any further gain. Particles with
+        a_m above c stay as they are; of the others a stratified sample, with probabilities a_m / c, has its weights
+        raised by c / a_m. c solves sum_m min(a_m / c, 1) = max_particles. Expectations over particles are kept on
+        average, and sum_m a_m exactly: so a score that is log K less what is unknown neither falls nor passes log K.
 
         Args:
-            probs: p(y | x_n, omega_k), samples first: the product with the particles is one matrix product.
-            memory_budget: bytes of that product held at once; the pool and the particles are chunked to it.
+            max_particles: at least 1.
+            generator: a CPU generator; one number is drawn, and only if there is something to resample.
+            negligible: particles that together leave at most so many nats unknown are dropped first.
         """
-        _, n, c = probs.shape
+        unknowns, order = self.unknowns.sort(descending=True)
+        rest = unknowns.flip(0).cumsum(0).flip(0)  # unknown of the particles from position j on
+        matter = max(1, int((rest > negligible).sum()))
+        if matter <= max_particles:
+            return OutcomeParticles(self.weights[order[:matter]], self.posterior[order[:matter]], self.is_resampled)
+        unknowns, order, rest = unknowns[:matter], order[:matter], rest[:matter]
+        # With the j greatest kept, the others share max_particles - j places: c_j = (their unknown) / (their places).
+        # The right j is the first whose next particle is no greater than c_j.
+        threshold = rest[:max_particles] / torch.arange(max_particles, 0, -1, device=rest.device)
+        num_kept = int((unknowns[:max_particles] <= threshold).int().argmax())
+        c = threshold[num_kept]
+        offset = torch.rand((), generator=generator, dtype=torch.float64).item()
+        positions = (unknowns[num_kept:].cumsum(0) / c - offset).ceil()  # one survivor for each integer passed
+        positions = positions.clamp(0, max_particles - num_kept)
+        survives = positions.diff(prepend=positions.new_zeros(1)) > 0
+        survivors = order[num_kept:][survives]
+        raised = self.weights[survivors] * (c / unknowns[num_kept:][survives]).to(self.weights)
+        return OutcomeParticles(
+            torch.cat([self.weights[order[:num_kept]], raised]),
+            self.posterior[torch.cat([order[:num_kept], survivors])],
+            is_resampled=True,
+        )
+
+    def merged(self, num_kept: int) -> "OutcomeParticles":
+        """A coarser state of at most num_kept + K particles whose gains bound this one's from above.
+
+        The particles that leave most unknown are kept; the others are merged by the sample that their posterior
+        favours: weights added, posteriors averaged. Not knowing which of several outcomes happened, H[Y_n | outcome]
+        can only be larger (entropy is concave), while sum_m weights_m posterior_m stays as it is.
+        """
+        order = self.unknowns.argsort(descending=True)
+        kept, others = order[:num_kept], order[num_kept:]
+        favourite = self.posterior[others].argmax(-1)
+        num_samples = self.posterior.shape[1]
+        mass = self.posterior.new_zeros(num_samples, num_samples)
+        mass.index_add_(0, favourite, self.posterior[others] * self.weights[others, None])
+        weights = mass.sum(-1)
+        mass, weights = mass[weights > 0], weights[weights > 0]
+        return OutcomeParticles(
+            torch.cat([self.weights[kept], weights]), torch.cat([self.posterior[kept], mass / weights[:, None]])
+        )
+
+    def predictive_entropy(self, probs: Float[Tensor, "K N C"]) -> Float[Tensor, " N"]:
+        """sum_m weights_m H[sum_k posterior_mk p(. | x_n, omega_k)] for every point n: H[Y_n | Y_S] of what matters.
+
+        Args:
+            probs: p(y | x_n, omega_k), samples first: the product with the particles is one matrix product. At least
+                TINY.
+        """
+        num_samples, n, c = probs.shape
         result = probs.new_zeros(n)
-        # Logarithm and product are both held. Chunks of the pool of at least 64 keep the product a matrix product.
-        elements = max(1, memory_budget // (2 * probs.element_size()))
-        points = max(1, min(n, max(64, elements // (max(1, len(self)) * c))))
-        rows = max(1, elements // (points * c))
+        # The product goes through cache tile by tile, in two buffers that are used again: on a CPU, whole products in
+        # fresh memory take five times as long.
+        tile = TILE if probs.device.type == "cpu" else 2**27
+        rows = min(len(self), max(256, tile // (n * c) if n else 1))
+        points = max(1, min(n, tile // (rows * c)))
+        product, logarithm = probs.new_empty(2, rows * points * c)
         for start in range(0, n, points):
-            block = probs[:, start : start + points].flatten(1)
+            block = probs[:, start : start + points].reshape(num_samples, -1)
             for m in range(0, len(self), rows):
-                predictive = self.posterior[m : m + rows] @ block
-                # In place where it can be: every pass over the product of this hot loop costs memory bandwidth.
-                plogp = predictive.clamp_min(_TINY).log_().mul_(predictive)
-                result[start : start + points] -= (self.weights[m : m + rows] @ plogp).view(-1, c).sum(-1)
+                posterior = self.posterior[m : m + rows]
+                shape = len(posterior), block.shape[1]
+                p, log_p = (buffer[: shape[0] * shape[1]].view(shape) for buffer in (product, logarithm))
+                torch.mm(posterior, block, out=p)
+                torch.log(p, out=log_p).mul_(p)
+                result[start : start + points] -= (self.weights[m : m + rows] @ log_p).view(-1, c).sum(-1)
         return result
 
 
@@ -208,7 +254,7 @@ def joint_mutual_information(
     """
     if not len(log_probs):
         return 0.0, 0.0
-    probs = probabilities(log_probs).double()
+    probs = check_probabilities(log_probs).double()
     size, num_samples, num_classes = probs.shape
     if num_classes**size <= max_outcomes:
         particles = OutcomeParticles.prior(num_samples, probs)

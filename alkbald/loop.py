@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,6 @@ from tqdm import tqdm
 from alkbald.acquisition import BLIND, METHODS
 from alkbald.data import Data, load
 from alkbald.inference import evaluate, sample_log_probs
-from alkbald.information import joint_mutual_information, total_correlation
 from alkbald.model import mnist_cnn
 from alkbald.randomness import derived_generator, derived_seed
 from alkbald.runs import Run, should_stop
@@ -54,6 +54,11 @@ def run(settings: Settings) -> Run:
         labelled += [point["pool_position"] for point in acquired]
         record.append(row, acquired)
         tqdm.write(_summary(row, settings.num_samples))
+        if row.get("share_of_log_k", 0) > 0.95:
+            tqdm.write(
+                f"  the batch uses {row['share_of_log_k']:.1%} of log K: num_samples={settings.num_samples} bounds "
+                "what a batch can be worth, and its last picks are hardly told apart"
+            )
     print(f"complete: {record.folder}")
     return record
 
@@ -136,12 +141,15 @@ def active_learning_round(
                 log_probs, settings.acq_size, **method_options(settings), generator=stream("selection")
             )
         positions = candidates[batch.indices]
-        of_batch = predict(data.pool_inputs[positions], generator=stream("scoring")).double()
-        joint, _ = joint_mutual_information(of_batch, generator=stream("joint mutual information"))
+        if name in BLIND:
+            batch = replace(batch, log_probs=predict(data.pool_inputs[positions], generator=stream("scoring")))
         row |= {
             "batch": len(batch),
-            "joint_mutual_information": joint,
-            "total_correlation": total_correlation(of_batch, joint),
+            "joint_mutual_information": batch.joint_mutual_information,
+            "joint_mutual_information_error": batch.standard_error,
+            "share_of_log_k": batch.share_of_log_k,
+            "total_correlation": batch.total_correlation,
+            "first_non_positive": batch.first_non_positive,
         }
         acquired = [
             {

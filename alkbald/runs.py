@@ -47,7 +47,10 @@ ROUND_COLUMNS = [
     "pool",
     "batch",
     "joint_mutual_information",
+    "joint_mutual_information_error",
+    "share_of_log_k",
     "total_correlation",
+    "first_non_positive",
 ]
 ACQUIRED_COLUMNS = ["round", "position", "index", "pool_position", "label", "score"]
 

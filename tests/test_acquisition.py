@@ -1,3 +1,4 @@
+import importlib
 import itertools
 import math
 
@@ -107,19 +108,31 @@ def test_permuting_the_pool_permutes_the_batch(name, seed):
 
 
 @pytest.mark.parametrize("name", [name for name in SCORED if name != "bald"])
-@pytest.mark.parametrize("memory_budget", [100, 5000])
+@pytest.mark.parametrize("memory_budget", [3000, 5000])
 def test_the_memory_budget_changes_nothing(name, memory_budget):
-    log_probs = random_log_probs(40, 6, 3, dtype=torch.float32)
-    free = SCORED[name](log_probs, 3)
-    if name == "3bald" and memory_budget == 100:
-        with pytest.raises(ValueError, match=r"order 3 at batch_size 3 needs outcome tables .* order 2 fits"):
-            SCORED[name](log_probs, 3, memory_budget=memory_budget)
-        return
-    if name == "2bald" and memory_budget == 100:
-        memory_budget = 200  # its outcome tables alone take 72 bytes
-    tight = SCORED[name](log_probs, 3, memory_budget=memory_budget)
+    log_probs = random_log_probs(60, 6, 3, dtype=torch.float32)  # 72 bytes a point: 41 or 69 points are kept
+    free = SCORED[name](log_probs, 4)
+    tight = SCORED[name](log_probs, 4, memory_budget=memory_budget)
     assert tight.indices == free.indices
     assert tight.scores == pytest.approx(free.scores, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_chunks_blocks_and_tiles_change_nothing(name, monkeypatch):
+    log_probs = random_log_probs(100, 6, 3, dtype=torch.float32)
+    whole = SCORED[name](log_probs, 5)
+    for module, constant, value in [
+        ("pool", "_CHUNK", 100),
+        ("kbald", "_BLOCK", 7),
+        ("batchbald", "_BLOCK", 3),
+        ("batchbald", "_PART", 11),
+        ("batchbald", "_MERGED", ()),
+        ("batchbald", "_MERGED", (0, 5, 50)),
+    ]:
+        monkeypatch.setattr(importlib.import_module(f"alkbald.acquisition.{module}"), constant, value)
+        changed = SCORED[name](log_probs, 5)
+        assert changed.indices == whole.indices
+        assert changed.scores == pytest.approx(whole.scores, abs=1e-6)
 
 
 @pytest.mark.parametrize("name", SCORED)
@@ -193,8 +206,26 @@ def test_options_out_of_range_are_refused():
             kbald(log_probs, 2, order=order)
     with pytest.raises(ValueError, match="max_particles must be an integer of at least 1, got 0"):
         batchbald(log_probs, 2, max_particles=0)
-    with pytest.raises(ValueError, match=r"order 9 at batch_size 10 needs outcome tables of .* MiB; order \d fits"):
+    with pytest.raises(ValueError, match=r"order 9 at batch_size 10 needs outcome tables of .* MiB; order 6 fits"):
         kbald(log_probs, 10, order=9)
+    with pytest.raises(ValueError, match=r"over the memory_budget of 0\.0 MiB; order 1 fits"):
+        kbald(log_probs, 3, order=3, memory_budget=100)
+
+
+def test_a_batch_knows_what_it_is_worth():
+    log_probs = random_log_probs(30, 8, 3)
+    batch = batchbald(log_probs, 4)
+    assert batch.joint_mutual_information == pytest.approx(batch.scores[-1], abs=1e-9)
+    assert batch.standard_error == 0
+    assert batch.share_of_log_k == pytest.approx(batch.scores[-1] / math.log(8))
+    alone = sum(brute_force.joint_mutual_information(log_probs[i : i + 1]) for i in batch.indices)
+    assert batch.total_correlation == pytest.approx(alone - batch.scores[-1])
+    assert batch.first_non_positive is None
+    same = random_log_probs(1, 10, 3, scale=50).repeat(40, 1, 1)
+    assert kbald(same, 5, order=2).first_non_positive in (1, 2)
+    assert random(log_probs, 3).first_non_positive is None
+    assert math.isnan(batchbald(log_probs[:, :1], 2).share_of_log_k)
+    assert batchbald(log_probs, 0).joint_mutual_information == 0
 
 
 def test_random_draws_without_replacement_from_its_generator():

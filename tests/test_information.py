@@ -7,14 +7,16 @@ from conftest import generator, random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alkbald import information
 from alkbald.information import (
     OutcomeParticles,
+    check_probabilities,
     conditional_entropy,
+    entropy,
     joint_mutual_information,
     marginal_entropy,
     mean_log_probs,
     mutual_information,
-    probabilities,
     total_correlation,
 )
 
@@ -90,15 +92,24 @@ def test_particles_hold_every_outcome_with_its_probability_and_posterior():
     assert torch.allclose(particles.posterior, joint / joint.sum(-1, keepdim=True))
 
 
-@pytest.mark.parametrize("memory_budget", [1, 1000, 2**27])
-def test_predictive_entropy_is_that_of_the_joint_less_the_batch_in_any_chunks(memory_budget):
+@pytest.mark.parametrize("tile", [1, 100, 2**18])
+def test_predictive_entropy_is_that_of_the_joint_less_the_batch_in_any_tiles(tile, monkeypatch):
+    monkeypatch.setattr(information, "TILE", tile)
     log_probs = random_log_probs(7, 5, 3)
     probs = log_probs.exp()
+    particles = OutcomeParticles.prior(5, probs)
+    for point in (0, 1, 0, 1, 0, 1, 0):  # 3^7 particles: more than one tile of rows
+        particles = particles.extended(probs[point])
+    entropies = particles.predictive_entropy(probs.transpose(0, 1))
     particles = OutcomeParticles.prior(5, probs).extended(probs[0]).extended(probs[1])
-    entropies = particles.predictive_entropy(probs.transpose(0, 1), memory_budget=memory_budget)
     for n in range(7):
         expected = brute_force.joint_entropy(log_probs[[0, 1, n]]) - brute_force.joint_entropy(log_probs[:2])
-        assert entropies[n].item() == pytest.approx(expected, abs=1e-10)
+        assert particles.predictive_entropy(probs.transpose(0, 1))[n].item() == pytest.approx(expected, abs=1e-10)
+        points = log_probs[[0, 1, 0, 1, 0, 1, 0]]
+        expected = brute_force.joint_entropy(torch.cat([points, log_probs[n : n + 1]])) - brute_force.joint_entropy(
+            points
+        )
+        assert n > 1 or entropies[n].item() == pytest.approx(expected, abs=1e-9)
 
 
 def exact_particles(seed=0):
@@ -109,16 +120,17 @@ def exact_particles(seed=0):
     return particles
 
 
-def test_reduction_keeps_what_is_heavy_and_gives_the_rest_one_weight():
+def test_reduction_keeps_what_is_unknown_and_leaves_the_greatest_alone():
     particles = exact_particles()
     reduced = particles.reduced(300, generator())
     assert len(reduced) == 300
-    assert reduced.weights.sum().item() == pytest.approx(1)
-    light = reduced.weights.min()
-    heavy = particles.weights[particles.weights > light * (1 + 1e-9)]
-    kept = reduced.weights[reduced.weights > light * (1 + 1e-9)]
-    assert torch.allclose(kept.sort().values, heavy.sort().values)
-    assert 0 < len(kept) < 300
+    assert reduced.is_resampled
+    assert reduced.information() == pytest.approx(particles.information(), abs=1e-12)
+    level = reduced.unknowns.min() * (1 + 1e-9)
+    greatest = particles.unknowns > level
+    assert 0 < greatest.sum() < 300
+    assert torch.equal(reduced.weights[: greatest.sum()].sort().values, particles.weights[greatest].sort().values)
+    assert torch.allclose(reduced.unknowns[greatest.sum() :], reduced.unknowns.min())
 
 
 def test_reduction_is_without_bias():
@@ -133,13 +145,41 @@ def test_reduction_is_without_bias():
 
 @given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
-def test_reduction_of_any_weights_keeps_their_number_and_sum(size, most, seed):
-    weights = torch.rand(size, generator=generator(seed), dtype=torch.float64) ** 8 + 1e-300
-    particles = OutcomeParticles(weights / weights.sum(), torch.ones(size, 1, dtype=torch.float64))
+def test_reduction_of_any_particles_keeps_their_number_and_what_is_unknown(size, most, seed):
+    weights = torch.rand(size, generator=generator(seed), dtype=torch.float64) ** 8 + 1e-20
+    posterior = (8 * torch.rand(size, 3, generator=generator(seed + 1), dtype=torch.float64)).softmax(-1)
+    particles = OutcomeParticles(weights, posterior)
     reduced = particles.reduced(most, generator(seed))
     assert 1 <= len(reduced) <= min(size, most)
-    assert reduced.weights.sum().item() == pytest.approx(1)
+    assert reduced.is_resampled == (size > most)
+    assert reduced.unknowns.sum().item() == pytest.approx(particles.unknowns.sum().item())
     assert (reduced.weights > 0).all()
+
+
+def test_particles_that_leave_nothing_unknown_are_dropped():
+    posterior = torch.tensor([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    particles = OutcomeParticles(torch.tensor([0.3, 0.3, 0.4]), posterior).reduced(10, generator())
+    assert particles.weights.tolist() == pytest.approx([0.3])
+    assert not particles.is_resampled
+
+
+@pytest.mark.parametrize("num_kept", [0, 20, 10_000])
+def test_merged_particles_bound_gains_from_above(num_kept):
+    probs = random_log_probs(50, 8, 4, seed=3).exp().transpose(0, 1)
+    sample_entropy = entropy(probs).T
+    particles = exact_particles()
+    merged = particles.merged(num_kept)
+    assert len(merged) <= num_kept + 8
+
+    def gains(state):
+        return state.predictive_entropy(probs) - sample_entropy @ (state.weights @ state.posterior)
+
+    assert torch.allclose(merged.weights @ merged.posterior, particles.weights @ particles.posterior)
+    assert (gains(merged) >= gains(particles) - 1e-12).all()
+    assert (gains(particles) >= -1e-12).all()
+    assert (gains(particles) <= particles.unknowns.sum() + 1e-12).all()
+    if num_kept == 10_000:
+        assert torch.allclose(gains(merged), gains(particles))
 
 
 def test_what_is_no_log_probability_is_refused_by_its_pool_index():
@@ -148,11 +188,11 @@ def test_what_is_no_log_probability_is_refused_by_its_pool_index():
         bad = good.clone()
         bad[2, 1, 0] = value
         with pytest.raises(ValueError, match=message):
-            probabilities(bad)
+            check_probabilities(bad)
     with pytest.raises(ValueError, match="index 0 sums to"):
-        probabilities(good.exp())
+        check_probabilities(good.exp())
     with pytest.raises(ValueError, match=r"\[N, K, C\]"):
-        probabilities(good[0])
+        check_probabilities(good[0])
     with pytest.raises(TypeError, match="floating point"):
-        probabilities(torch.zeros(1, 1, 1, dtype=torch.long))
-    assert probabilities(good.bfloat16().float().log_softmax(-1).half()).dtype == torch.float32
+        check_probabilities(torch.zeros(1, 1, 1, dtype=torch.long))
+    assert check_probabilities(good.bfloat16().float().log_softmax(-1).half()).dtype == torch.float32

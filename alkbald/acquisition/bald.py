@@ -4,29 +4,35 @@
 [Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations.
 """
 
+import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size
-from alkbald.information import entropy, probabilities
+from alkbald.acquisition.pool import Pool
 
 
-def bald(log_probs: Float[Tensor, "N K C"], batch_size: int, *, generator: Generator | None = None) -> Batch:
+def bald(
+    log_probs: Float[Tensor, "N K C"],
+    batch_size: int,
+    *,
+    generator: Generator | None = None,
+    device: torch.device | None = None,
+) -> Batch:
     """The B points of highest I[Y_n; Omega] = H[Y_n] - H[Y_n | Omega]. [Kirsch2023, equation 1 and 1-BALD]
 
     Args:
         log_probs: natural log-probabilities.
         batch_size: B, at most N.
         generator: not used; every method takes one.
+        device: where to compute; None: where log_probs are. A pool on the CPU is streamed to a GPU.
 
     Returns:
         The batch; its score is the sum of its points' mutual informations, which counts twice what they share.
 
     Raises:
-        ValueError: B out of range, or log_probs that are none (see `information.probabilities`).
+        ValueError: B out of range, or log_probs that are none (see `information.check_probabilities`).
     """
     check_batch_size(batch_size, len(log_probs))
-    probs = probabilities(log_probs)
-    scores = entropy(probs.mean(1)) - entropy(probs).mean(1)
-    best, indices = scores.sort(descending=True, stable=True)
-    return Batch(indices[:batch_size].tolist(), best[:batch_size].double().cumsum(0).tolist())
+    pool = Pool(log_probs, memory_budget=0, device=device)
+    return pool.batch(list(range(batch_size)), pool.bald[:batch_size].double().cumsum(0).tolist())

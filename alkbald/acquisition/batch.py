@@ -1,26 +1,63 @@
 """What every acquisition method returns, and what they share. Axes: N pool points, K MC samples, C classes."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from alkbald.information import joint_mutual_information, total_correlation
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Points to label, in the order of acquisition.
+    """Points to label, in the order of acquisition, and what they are worth.
 
     Attributes:
         indices: pool indices, no repeats.
         scores: the method's score of the batch after each pick, in nats; NaN for a method that has no score.
+        log_probs: [B, K, C], the predictions that the batch was chosen by.
     """
 
     indices: list[int]
     scores: list[float]
+    log_probs: Float[Tensor, "B K C"] = field(repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.indices)
+
+    @cached_property
+    def _joint(self) -> tuple[float, float]:
+        return joint_mutual_information(self.log_probs)
+
+    @property
+    def joint_mutual_information(self) -> float:
+        """I[Y_1, .., Y_B; Omega], evaluated apart from the method's own score; nats."""
+        return self._joint[0]
+
+    @property
+    def standard_error(self) -> float:
+        """Of `joint_mutual_information`; 0 where it is exact. Nats."""
+        return self._joint[1]
+
+    @property
+    def share_of_log_k(self) -> float:
+        """Share of log K, the most that K samples can be told apart by, which the batch uses up; NaN for K = 1."""
+        log_k = math.log(self.log_probs.shape[1])
+        return self.joint_mutual_information / log_k if log_k else math.nan
+
+    @property
+    def total_correlation(self) -> float:
+        """Sum of the points' own mutual informations less the joint one: what 1-BALD counts twice. Nats."""
+        return total_correlation(self.log_probs, self.joint_mutual_information)
+
+    @property
+    def first_non_positive(self) -> int | None:
+        """The first position whose pick did not raise the score; None if all did, or if there is no score."""
+        steps = zip([0.0, *self.scores], self.scores, strict=False)
+        return next((i for i, (before, after) in enumerate(steps) if after <= before), None)
 
 
 def check_batch_size(batch_size: int, pool_size: int) -> None:
@@ -34,6 +71,7 @@ def tie_margin(dtype: torch.dtype) -> float:
     return 2e-6 if dtype == torch.float32 else 1e-12
 
 
-def first_best(gains: Float[Tensor, " N"]) -> int:
-    """Index of the greatest gain; of gains that rounding alone tells apart, the lowest index."""
-    return int((gains >= gains.max() - tie_margin(gains.dtype)).int().argmax())
+def first_best(gains: Float[Tensor, " N"], index: Int[Tensor, " N"]) -> int:
+    """Rank of the greatest gain; of gains that rounding alone tells apart, the one of lowest pool index."""
+    best = (gains >= gains.max() - tie_margin(gains.dtype)).nonzero()[:, 0]
+    return int(best[index[best].argmin()])

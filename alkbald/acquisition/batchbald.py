@@ -1,21 +1,26 @@
 """BatchBALD: greedy maximisation of the joint mutual information, over outcome particles.
 
 [Kirsch2019] Kirsch, van Amersfoort and Gal. BatchBALD.
+[Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations.
 [Minoux1978] Minoux. Accelerated greedy algorithms for maximizing submodular set functions (lazy evaluation).
 """
 
 import math
-from collections.abc import Callable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, first_best, tie_margin
-from alkbald.information import MEMORY_BUDGET, OutcomeParticles, entropy, probabilities
+from alkbald.acquisition.pool import Pool
+from alkbald.information import OutcomeParticles
 
-#: Candidates evaluated at a time: enough for a matrix product, few enough that the bound can stop early.
-_BLOCK = 256
+#: Candidates evaluated at a time: enough for a matrix product, few enough that the bounds can stop early.
+_BLOCK = 64
+#: Particles kept apart in the merged states that bound gains: the coarser bound comes first, for most candidates.
+_MERGED = (0, 200)
+#: Points whose probabilities are gathered at a time.
+_PART = 2048
 
 
 def batchbald(
@@ -24,7 +29,8 @@ def batchbald(
     *,
     max_particles: int = 10_000,
     generator: Generator | None = None,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
+    device: torch.device | None = None,
 ) -> Batch:
     """Greedily maximises I[Y_1, .., Y_B; Omega]. [Kirsch2019, algorithm 1; Kirsch2023, equation 2]
 
@@ -32,65 +38,81 @@ def batchbald(
 
         I[Y_n; Omega | Y_S] = sum_y P(Y_S = y) ( H[Y_n | y] - H[Y_n | Omega, y] )
 
-    over the outcomes y of the batch (`information.OutcomeParticles`): exact while the outcomes number at most
-    `max_particles` (C^(B-1) always suffices), a resampling without bias beyond. Both entropies are taken under the same
-    particles, so a gain is a proper mutual information, at most what the particles leave unknown of Omega. The score
-    adds that share of what was left to know: it never falls and never passes log K, and where the particles are exact
-    the shares are the gains.
+    over the outcomes y of the batch (`information.OutcomeParticles`): exact while the outcomes that matter number at
+    most `max_particles` (C^(B-1) always suffices), a resampling without bias beyond. Both entropies are taken under the
+    same particles, so a gain is a proper mutual information, at most what they leave unknown of Omega; and resampling
+    keeps what is unknown. So scores never fall and never pass log K.
 
-    Gains never grow with S (given Omega, labels are independent), so a point's last gain bounds its next: points are
-    evaluated in descending order of that bound until none left can win [Minoux1978]. That is exact while the particles
-    are.
+    The greedy step is exact with respect to the particles. Gains never grow with S (given Omega, labels are
+    independent), so a point's last gain bounds its next [Minoux1978]; and a state of merged particles bounds the gains
+    of the full one. Most points are ruled out by a bound, and few need the full state.
 
     Args:
         log_probs: natural log-probabilities.
         batch_size: B, at most N.
         max_particles: outcomes kept, at least 1.
         generator: a CPU generator for the resampling; None: one seeded with 0.
-        memory_budget: bytes of intermediate products held at once.
+        memory_budget: bytes of probabilities kept beside log_probs; None: see `Pool`.
+        device: where to compute; None: where log_probs are. A pool on the CPU is streamed to a GPU.
 
     Returns:
         The batch; its score is the (estimated) joint mutual information.
 
     Raises:
-        ValueError: B or max_particles out of range, or log_probs that are none (see `information.probabilities`).
+        ValueError: B or max_particles out of range, or log_probs that are none (see `information.check_probabilities`).
     """
     check_batch_size(batch_size, len(log_probs))
     if not isinstance(max_particles, int) or max_particles < 1:
         raise ValueError(f"max_particles must be an integer of at least 1, got {max_particles!r}")
     generator = generator or torch.Generator().manual_seed(0)
-    probs = probabilities(log_probs).transpose(0, 1).contiguous()  # [K, N, C]
-    sample_entropy = entropy(probs)  # [K, N], H[Y_n | omega_k]
-    particles = OutcomeParticles.prior(len(probs), probs)
-
-    def gains_of(points: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
-        predictive = particles.predictive_entropy(probs[:, points], memory_budget=memory_budget)
-        return predictive - particles.weights @ particles.posterior @ sample_entropy[:, points]
-
-    gains = particles.predictive_entropy(probs, memory_budget=memory_budget) - sample_entropy.mean(0)
-    log_k = math.log(len(probs))
-    indices, scores, score = [], [], 0.0
+    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
+    particles = OutcomeParticles.prior(log_probs.shape[1], pool.bald)
+    bounds = pool.bald.clone()
+    picks, scores = [], []
     for s in range(batch_size):
-        pick = first_best(gains) if s == 0 else _lazy_pick(gains, gains_of)
-        gain_of_pick, unknown = gains[pick].item(), log_k - particles.information()
-        if gain_of_pick > tie_margin(gains.dtype):  # less is rounding, which a share of nearly nothing would blow up
-            score += min(1.0, gain_of_pick / unknown) * (log_k - score)
-        indices.append(pick)
-        scores.append(score)
-        gains[pick] = -float("inf")
-        if s + 1 < batch_size:
-            particles = particles.extended(probs[:, pick]).reduced(max_particles, generator)
-    return Batch(indices, scores)
+        pick = _lazy_pick(pool, particles, bounds)
+        picks.append(pick)
+        extended = particles.extended(pool.probs_of(pick))
+        scores.append(max(extended.information(), scores[-1] if s else 0.0))
+        particles = extended.reduced(max_particles, generator, negligible=tie_margin(bounds.dtype))
+        if particles.is_resampled:  # a sample of the outcomes may value a point more than the outcomes did
+            bounds.fill_(math.inf)
+        bounds[picks] = -math.inf
+    return pool.batch(picks, scores)
 
 
-def _lazy_pick(gains: Float[Tensor, " N"], gains_of: Callable[[Int[Tensor, " n"]], Float[Tensor, " n"]]) -> int:
-    """The point of greatest gain; `gains` holds upper bounds, and fresh gains afterwards where one was needed."""
-    order = gains.sort(descending=True, stable=True).indices
-    fresh = torch.full_like(gains, -float("inf"))
-    for block in order.split(_BLOCK):
-        if gains[block[0]] < fresh.max() - tie_margin(gains.dtype):
-            break
-        block = block[gains[block] > -float("inf")]  # what was picked is out
-        if len(block):
-            fresh[block] = gains[block] = gains_of(block)
-    return first_best(fresh)
+def _lazy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " N"]) -> int:
+    """The rank of greatest gain.
+
+    Args:
+        bounds: of every rank, what its gain cannot exceed; -inf is out of the question. Lowered in place.
+    """
+    margin = tie_margin(bounds.dtype)
+    fresh = torch.full_like(bounds, -math.inf)  # gains under the full state
+
+    def gains(ranks: Int[Tensor, " n"], state: OutcomeParticles) -> Float[Tensor, " n"]:
+        prior = state.weights @ state.posterior  # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors
+        parts = [
+            state.predictive_entropy(pool.probs(part)) - pool.sample_entropy[part] @ prior
+            for part in ranks.split(_PART)
+        ]
+        return torch.cat(parts)
+
+    def can_win() -> Int[Tensor, " n"]:
+        """Ranks that no bound rules out and whose gain is not known, in descending order of their bounds."""
+        ranks = ((bounds > -math.inf) & (bounds >= fresh.max() - margin) & (fresh == -math.inf)).nonzero()[:, 0]
+        return ranks[bounds[ranks].argsort(descending=True, stable=True)]
+
+    def evaluate(ranks: Int[Tensor, " n"]) -> None:
+        fresh[ranks] = bounds[ranks] = gains(ranks, particles)
+
+    for num_kept in _MERGED:
+        if 4 * (num_kept + pool.shape[1]) < len(particles):  # else the bound costs nearly what the gain does
+            ranks = can_win().sort().values
+            bounds[ranks] = torch.minimum(bounds[ranks], gains(ranks, particles.merged(num_kept)))
+            evaluate(can_win()[:_BLOCK])
+    block = _BLOCK
+    while len(ranks := can_win()):
+        evaluate(ranks[:block])
+        block *= 2  # where bounds do not tell points apart, evaluate many at a time
+    return first_best(fresh, pool.index)

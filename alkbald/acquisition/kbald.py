@@ -3,13 +3,19 @@
 [Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations.
 """
 
+import math
 from math import comb
 
+import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from alkbald.acquisition.batch import Batch, check_batch_size, first_best
-from alkbald.information import MEMORY_BUDGET, OutcomeParticles, entropy, probabilities
+from alkbald.acquisition.batch import Batch, check_batch_size, first_best, tie_margin
+from alkbald.acquisition.pool import Pool
+from alkbald.information import OutcomeParticles
+
+#: Points evaluated at a time: enough for a matrix product, few enough that lazy evaluation can stop early.
+_BLOCK = 1024
 
 
 def kbald(
@@ -18,7 +24,8 @@ def kbald(
     *,
     order: int,
     generator: Generator | None = None,
-    memory_budget: int = MEMORY_BUDGET,
+    memory_budget: int | None = None,
+    device: torch.device | None = None,
 ) -> Batch:
     """Greedily maximises sum_i I[Y_i; Omega] - sum_{i<j} I[Y_i; Y_j] + ..., up to terms of `order`.
 
@@ -36,12 +43,16 @@ def kbald(
     (coefficient 1 at u = s): one vector [N] a subset size is all that is kept; a pick adds only the subsets with it.
     `order` 1 is top-k BALD; `order` >= B is exact BatchBALD. Scores may fall and become negative: that is the method.
 
+    At order 2, and where `order` >= B, gains never grow with S: blocks of points are brought up to date in descending
+    order of their last gains, until none left can win. That is exact.
+
     Args:
         log_probs: natural log-probabilities.
         batch_size: B, at most N.
         order: k, at least 1.
         generator: not used; every method takes one.
-        memory_budget: bytes, of the kept outcome tables and (apart from them) of intermediate products.
+        memory_budget: bytes of the pool's probabilities, and as much again of outcome tables; None: see `Pool`.
+        device: where to compute; None: where log_probs are. A pool on the CPU is streamed to a GPU.
 
     Returns:
         The batch; its score is the approximation's value, not the joint mutual information.
@@ -52,55 +63,89 @@ def kbald(
     check_batch_size(batch_size, len(log_probs))
     if not isinstance(order, int) or order < 1:
         raise ValueError(f"order must be an integer of at least 1, got {order!r}")
-    _check_tables(log_probs, batch_size, order, memory_budget)
-    probs = probabilities(log_probs).transpose(0, 1).contiguous()  # [K, N, C]
-    marginal = entropy(probs.mean(0))
-    bald = marginal - entropy(probs).mean(0)
-    # By subset size u: the joint outcomes of every subset of that size, and the sum over them of I[Y_U; Y_n].
-    tables = {0: [OutcomeParticles.prior(len(probs), probs)]}
-    information = {u: marginal.new_zeros(len(marginal)) for u in range(1, order)}
-
-    indices, scores, score = [], [], 0.0
-    taken = marginal.new_zeros(len(marginal))
+    order = min(order, max(1, batch_size))  # larger subsets than the batch do not exist
+    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
+    _check_tables(pool, batch_size, order)
+    state = _State(pool, order)
+    gains_only_fall = order in (1, 2, batch_size)
+    scores = []
     for s in range(batch_size):
-        gains = bald.clone()
-        for u in range(1, min(s, order - 1) + 1):
-            gains -= _coefficient(s, u, order) * information[u]
-        pick = first_best(gains + taken)
-        score += gains[pick].item()
-        indices.append(pick)
-        scores.append(score)
-        taken[pick] = -float("inf")
-        if s + 1 == batch_size:
-            break
-        for u in range(min(s + 1, order - 1), 0, -1):  # largest first: smaller tables are still without the new pick
-            new = [table.extended(probs[:, pick]) for table in tables.get(u - 1, [])]
-            for table in new:
-                information[u] += marginal - table.predictive_entropy(probs, memory_budget=memory_budget)
-            if u < order - 1:  # the largest subsets are never extended
-                tables.setdefault(u, []).extend(new)
-    return Batch(indices, scores)
+        blocks = range(0, len(pool), _BLOCK)
+        if gains_only_fall:
+            blocks = sorted(blocks, key=lambda start: -state.gains[start : start + _BLOCK].max().item())
+        best = -math.inf
+        for start in blocks:
+            if gains_only_fall and state.gains[start : start + _BLOCK].max() < best - tie_margin(state.gains.dtype):
+                break
+            best = max(best, state.update(start))
+        pick = first_best(state.gains, pool.index)
+        scores.append((scores[-1] if s else 0.0) + state.gains[pick].item())
+        state.add(pick)
+    return pool.batch(state.picks, scores)
+
+
+class _State:
+    """Gains of all ranks, brought up to date with the picks a block of ranks at a time.
+
+    Attributes:
+        gains: [N], current where the block is up to date and else of an earlier batch; -inf for what was picked.
+        picks: ranks, in the order of acquisition.
+    """
+
+    def __init__(self, pool: Pool, order: int):
+        self._pool = pool
+        self._order = order
+        self.gains = pool.bald.clone()
+        self.picks: list[int] = []
+        # By subset size u: the outcomes of every subset of the picks, in a list a pick for those whose last pick it is.
+        self._tables: dict[int, list[list[OutcomeParticles]]] = {u: [] for u in range(1, order)}
+        # By subset size u and rank: sum over the subsets of I[Y_U; Y_n], with the subsets of the first `seen` picks.
+        self._information = pool.bald.new_zeros(order, len(pool))
+        self._seen = dict.fromkeys(range(0, len(pool), _BLOCK), 0)
+
+    def update(self, start: int) -> float:
+        """Brings the block of ranks from `start` on up to date; returns its greatest gain."""
+        block, s = slice(start, start + _BLOCK), len(self.picks)
+        if self._seen[start] < s:
+            probs = self._pool.probs(torch.arange(len(self._pool), device=self.gains.device)[block])
+            for u, by_pick in self._tables.items():
+                for subset in (subset for subsets in by_pick[self._seen[start] :] for subset in subsets):
+                    self._information[u, block] += self._pool.marginal_entropy[block] - subset.predictive_entropy(probs)
+            self._seen[start] = s
+            gains = self._pool.bald[block].clone()
+            for u in range(1, min(s, self._order - 1) + 1):
+                gains -= _coefficient(s, u, self._order) * self._information[u, block]
+            self.gains[block] = gains
+            self.gains[self.picks] = -math.inf
+        return self.gains[block].max().item()
+
+    def add(self, pick: int) -> None:
+        """Adds a pick, and the subsets that end in it."""
+        self.picks.append(pick)
+        self.gains[pick] = -math.inf
+        probs = self._pool.probs_of(pick)
+        prior = OutcomeParticles.prior(len(probs), probs)
+        for u in range(self._order - 1, 0, -1):  # largest first: smaller tables are still without this pick
+            smaller = [subset for subsets in self._tables[u - 1] for subset in subsets] if u > 1 else [prior]
+            self._tables[u].append([subset.extended(probs) for subset in smaller])
 
 
 def _coefficient(s: int, u: int, order: int) -> int:
     return 1 if s == u else (-1) ** (order - 1 - u) * comb(s - u - 1, order - 1 - u)
 
 
-def _table_bytes(log_probs: Tensor, batch_size: int, order: int) -> int:
-    """Bytes of the outcome tables held at the last pick: all subsets kept, and the new ones of the largest size."""
-    _, num_samples, num_classes = log_probs.shape
-    rows = sum(comb(batch_size - 1, u) * num_classes**u for u in range(1, order - 1))
-    if order >= 2:
-        rows += comb(max(0, batch_size - 2), order - 2) * num_classes ** (order - 1)
-    return rows * num_samples * max(4, log_probs.element_size())
+def _table_bytes(pool: Pool, batch_size: int, order: int) -> int:
+    """Bytes of the outcome tables: of all subsets of the picks but the last, of each size below the order."""
+    _, num_samples, num_classes = pool.shape
+    rows = sum(comb(batch_size - 1, u) * num_classes**u for u in range(1, order))
+    return rows * num_samples * pool.bald.element_size()
 
 
-def _check_tables(log_probs: Tensor, batch_size: int, order: int, memory_budget: int) -> None:
-    order = min(order, batch_size)  # larger subsets than the batch do not exist
-    needed = _table_bytes(log_probs, batch_size, order)
-    if needed > memory_budget:
-        fits = max(k for k in range(1, order) if k == 1 or _table_bytes(log_probs, batch_size, k) <= memory_budget)
+def _check_tables(pool: Pool, batch_size: int, order: int) -> None:
+    needed, budget = _table_bytes(pool, batch_size, order), pool.memory_budget
+    if needed > budget:
+        fits = max(k for k in range(1, order) if _table_bytes(pool, batch_size, k) <= budget)
         raise ValueError(
-            f"order {order} at batch_size {batch_size} needs outcome tables of {needed / 2**20:,.0f} MiB, over the "
-            f"memory_budget of {memory_budget / 2**20:,.0f} MiB; order {fits} fits"
+            f"order {order} at batch_size {batch_size} needs outcome tables of {needed / 2**20:,.1f} MiB, over the "
+            f"memory_budget of {budget / 2**20:,.1f} MiB; order {fits} fits"
         )

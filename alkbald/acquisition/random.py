@@ -23,4 +23,4 @@ def random(log_probs: Float[Tensor, "N K C"], batch_size: int, *, generator: Gen
     check_batch_size(batch_size, len(log_probs))
     generator = generator or torch.Generator().manual_seed(0)
     indices = torch.randperm(len(log_probs), generator=generator)[:batch_size]
-    return Batch(indices.tolist(), [math.nan] * batch_size)
+    return Batch(indices.tolist(), [math.nan] * batch_size, log_probs[indices.to(log_probs.device)])

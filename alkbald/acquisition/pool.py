@@ -1,0 +1,113 @@
+"""A pool's predictions as greedy selection wants them: sorted by BALD score, samples first, made when they are needed.
+
+Axes: N pool points, K MC samples, C classes. A *rank* is a point's place in descending order of BALD score.
+
+BALD bounds every gain that a point can have in exact BatchBALD, so greedy selection reads a prefix of the ranks and
+mostly never comes to the rest.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from alkbald.acquisition.batch import Batch
+from alkbald.information import TINY, check_probabilities, check_shape
+
+#: Elements of log_probs that a pass reads at a time: what stays in a core's cache between the operations of the pass.
+_CHUNK = 2**19
+
+
+class Pool:
+    """Checked predictions, and what of them every method needs.
+
+    Attributes:
+        bald: I[Y_n; Omega] by rank, descending; equal scores in order of their pool index.
+        index: pool index by rank.
+        sample_entropy: [N, K], H[Y_n | omega_k] by rank.
+        marginal_entropy: [N], H[Y_n] by rank.
+        shape: N, K, C.
+        memory_budget: bytes.
+    """
+
+    def __init__(
+        self,
+        log_probs: Float[Tensor, "N K C"],
+        *,
+        memory_budget: int | None = None,
+        device: torch.device | None = None,
+    ):
+        """One pass over the pool.
+
+        Args:
+            log_probs: natural log-probabilities, on any device.
+            memory_budget: bytes of probabilities kept; what does not fit is made anew each time it is asked for. None:
+                512 MiB on a CPU, half of what is free on a GPU.
+            device: where to compute; None: where log_probs are.
+
+        Raises:
+            TypeError, ValueError: log_probs that are none (see `information.check_probabilities`).
+        """
+        self._log_probs = log_probs
+        self._device = device or log_probs.device
+        self._dtype = torch.float64 if log_probs.dtype == torch.float64 else torch.float32
+        if memory_budget is None:
+            on_gpu = self._device.type == "cuda"
+            memory_budget = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else 2**29
+        self.memory_budget = memory_budget
+        check_shape(log_probs)
+        n, num_samples, num_classes = self.shape = log_probs.shape
+        sample_entropy = torch.empty(n, num_samples, dtype=self._dtype, device=self._device)
+        marginal_entropy = torch.empty(n, dtype=self._dtype, device=self._device)
+        points = max(1, _CHUNK // (num_samples * num_classes))
+        for start in range(0, n, points):
+            chunk = self._read(slice(start, start + points))
+            probs = check_probabilities(chunk, first=start)
+            mean = probs.mean(1)
+            marginal_entropy[start : start + points] = -(mean * mean.clamp_min(TINY).log()).sum(-1)
+            # 0 * log 0 is 0: the logarithm is bounded before the product.
+            plogp = chunk.clamp_min_(-100).mul_(probs)
+            sample_entropy[start : start + points] = plogp.sum(-1).neg_()
+        self.bald, self.index = (marginal_entropy - sample_entropy.mean(1)).sort(descending=True, stable=True)
+        self.sample_entropy = sample_entropy[self.index]
+        self.marginal_entropy = marginal_entropy[self.index]
+
+        # Memory that is not written to is not there: only the ranks that are asked for cost anything on a CPU.
+        bytes_a_point = num_samples * num_classes * sample_entropy.element_size()
+        self._kept = min(n, memory_budget // bytes_a_point)
+        self._probs = sample_entropy.new_empty(num_samples, self._kept, num_classes)
+        self._made = 0
+
+    def __len__(self) -> int:
+        return len(self.bald)
+
+    def batch(self, ranks: list[int], scores: list[float]) -> Batch:
+        """The batch of some ranks, with a method's scores."""
+        indices = self.index[ranks].tolist()
+        return Batch(indices, scores, self._log_probs[indices])
+
+    def probs_of(self, rank: int) -> Float[Tensor, "K C"]:
+        """p(y | x, omega_k) of one rank."""
+        return self.probs(torch.tensor([rank], device=self._device))[:, 0]
+
+    def _read(self, rows: slice | Tensor) -> Float[Tensor, "n K C"]:
+        """A copy of log_probs, on the device and in the precision that is computed in."""
+        chunk = self._log_probs[rows if isinstance(rows, slice) else rows.to(self._log_probs.device)]
+        return chunk.to(self._device, self._dtype, copy=isinstance(rows, slice))
+
+    def probs(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
+        """p(y | x_n, omega_k) of some ranks, samples first; at least TINY, so that logarithms are finite."""
+        if not len(ranks):
+            return self._probs[:, :0]
+        low, high = int(ranks.min()), int(ranks.max()) + 1
+        if high > self._kept:
+            return self._make(ranks)
+        while self._made < high:
+            stop = min(self._kept, self._made + max(1, _CHUNK // self._probs[:, 0].numel()))
+            self._probs[:, self._made : stop] = self._make(torch.arange(self._made, stop, device=self._device))
+            self._made = stop
+        if high - low == len(ranks) and bool((ranks.diff() == 1).all()):
+            return self._probs[:, low:high]
+        return self._probs.index_select(1, ranks)
+
+    def _make(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
+        return self._read(self.index[ranks]).exp_().clamp_min_(TINY).transpose(0, 1)
