@@ -3,15 +3,17 @@
 import hydra
 from omegaconf import DictConfig
 
-from alkbald import loop, settings
+from alkbald.errors import errors_in_one_line
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="config")
 def main(config: DictConfig) -> None:
-    with settings.errors_in_one_line():
+    with errors_in_one_line():
+        from alkbald import loop, settings  # here: PyTorch takes seconds to import, and Ctrl-C may come in the middle
+
         loop.run(settings.from_config(config))
 
 
 if __name__ == "__main__":
-    with settings.errors_in_one_line():
+    with errors_in_one_line():
         main()

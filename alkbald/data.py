@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import datasets
 
-from alkbald.downloads import DataError, torchvision_sets
+from alkbald.downloads import torchvision_sets
+from alkbald.errors import DataError
 from alkbald.randomness import derived_generator
 
 
@@ -169,6 +170,7 @@ def _source(train, test, num_classes: int, normalisation: tuple[float, float] | 
 #: Data sets by name.
 SOURCES: dict[str, Callable[[Path], Source]] = {
     "mnist": _mnist,
+    "repeated_mnist": _mnist,
     "fashion_mnist": _fashion_mnist,
     "emnist": _emnist,
     "digits": _digits,

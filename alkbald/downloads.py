@@ -9,16 +9,15 @@ from pathlib import Path
 from filelock import FileLock
 from torchvision.datasets import EMNIST, MNIST
 
-
-class DataError(RuntimeError):
-    """Data are missing, damaged, or too few for what is asked."""
+from alkbald.errors import DataError
 
 
 def torchvision_sets(cls: type[MNIST], root: Path, **options: str) -> list[MNIST]:
     """Training and test set, with `data` [N, 28, 28] uint8 and `targets` [N].
 
     Downloaded if they are not under root, with torchvision's mirrors and checksums. torchvision trusts files that it
-    has once unpacked; here they are compared with the archives' checksums each time.
+    has once unpacked; here they are compared with their archives each time, where the archives are still there (of
+    EMNIST's files only the shape is checked: they lie two archives deep).
 
     Args:
         cls: MNIST, FashionMNIST or EMNIST.
@@ -34,6 +33,8 @@ def torchvision_sets(cls: type[MNIST], root: Path, **options: str) -> list[MNIST
     try:
         with _exclusive(root):
             parts = [cls(str(root), train=train, download=True, **options) for train in (True, False)]
+    except PermissionError as error:
+        raise DataError(f"data.root={root} must be writable, since archives are unpacked there: {error}") from error
     except Exception as error:  # torchvision raises whatever its download, its unpacking or its parsing happens to
         lines = str(error).strip().splitlines()
         reason = lines[-1] if lines else type(error).__name__

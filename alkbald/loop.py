@@ -19,11 +19,12 @@ from tqdm import tqdm
 
 from alkbald.acquisition import BLIND, METHODS
 from alkbald.data import Data, load
+from alkbald.errors import SettingsError
 from alkbald.inference import evaluate, sample_log_probs
 from alkbald.model import mnist_cnn
 from alkbald.randomness import derived_generator, derived_seed
 from alkbald.runs import Run, should_stop
-from alkbald.settings import Settings, SettingsError, method_options
+from alkbald.settings import Settings, check_method, method_options
 from alkbald.training import fit
 
 
@@ -31,8 +32,8 @@ def run(settings: Settings) -> Run:
     """One active-learning run, from its first round, or from where it stopped, to its last.
 
     Raises:
-        SettingsError, DataError: before any training.
-        TrainingDiverged: the rounds before are recorded.
+        SettingsError, DataError, RecordError: before any training.
+        TrainingDiverged, RecordError: the rounds before are recorded.
     """
     record = Run(settings)
     if record.is_complete:
@@ -43,6 +44,7 @@ def run(settings: Settings) -> Run:
     )
     data = load(**vars(settings.data), device=device)
     check_sizes(settings, len(data.initial), len(data.pool_labels))
+    check_method(settings, settings.acq_size, settings.num_samples, data.num_classes)
     beginning = f"resuming after round {len(record.rounds) - 1}" if record.rounds else "recording"
     print(f"{beginning} in {record.folder}")
     record.start(device)
@@ -210,7 +212,8 @@ def _warm_up(settings: Settings, data: Data) -> None:
     few = slice(0, settings.training.batch_size)
     points = data.pool_inputs[few], data.pool_labels[few]
     generator = derived_generator("warm-up")
-    fit(model, *points, *points, generator=generator, validation_generator=generator, max_epochs=1)
+    training = vars(settings.training) | {"max_epochs": 1, "epoch_size": 2 * settings.training.batch_size}
+    fit(model, *points, *points, **training, generator=generator, validation_generator=generator)
     log_probs = sample_log_probs(model, points[0], settings.num_samples, generator=generator)
     METHODS[settings.method["name"]](log_probs, min(2, len(log_probs)), **method_options(settings))
 

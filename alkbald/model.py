@@ -131,7 +131,7 @@ def mnist_cnn(num_classes: int, *, dropout: float = 0.5, seed: int) -> MCDropout
         seed: of the initial weights; the global random stream is left as it was.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.random.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU as well
         net = MCDropoutNet(
             [
                 Stage(nn.Conv2d(1, 32, 5), dropout=dropout, pool=2),

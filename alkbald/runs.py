@@ -25,7 +25,8 @@ from typing import Any
 import torch
 from omegaconf import OmegaConf
 
-from alkbald.settings import Settings, SettingsError
+from alkbald.errors import RecordError
+from alkbald.settings import Settings
 
 #: Settings that do not change what a round computes: where, how loudly, and how far. They do not tell runs apart.
 _NOT_DEFINING = ("out", "progress", "device", "max_labels", "target_accuracy", "data.root")
@@ -57,7 +58,23 @@ ACQUIRED_COLUMNS = ["round", "position", "index", "pool_position", "label", "sco
 
 def defining_settings(settings: Settings) -> dict[str, Any]:
     """The settings that tell runs apart, by dotted names."""
-    return {key: value for key, value in _flat(asdict(settings)).items() if key not in _NOT_DEFINING}
+    return _defining(asdict(settings))
+
+
+def recorded_settings(path: Path) -> dict[str, Any]:
+    """The settings that tell runs apart, by dotted names, as a config.yaml has them.
+
+    Raises:
+        RecordError: the file cannot be read.
+    """
+    try:
+        return _defining(OmegaConf.to_container(OmegaConf.load(path)))
+    except Exception as error:  # YAML's, OmegaConf's and the file system's errors have no common base
+        raise RecordError(f"{path} is missing or damaged: {error!s:.100}") from error
+
+
+def _defining(nested: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in _flat(nested).items() if key not in _NOT_DEFINING}
 
 
 def _flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -90,25 +107,29 @@ class Run:
         """Reads what is there; writes nothing.
 
         Raises:
-            SettingsError: the folder holds a run of other settings.
+            RecordError: the folder holds a run of other settings, or files that do not fit together.
         """
         self.settings = settings
         self.folder = run_folder(settings)
-        self._check_same_settings()
         self.rounds = _read(self.folder / "rounds.csv")
+        self._check_same_settings()
         # The last row of a run that ended has no batch. If the run is to go further now, that round is done again.
         if self.rounds and not self.is_complete and not self.rounds[-1]["batch"]:
             self.rounds.pop()
         self.acquired = [row for row in _read(self.folder / "acquired.csv") if int(row["round"]) < len(self.rounds)]
+        if self.rounds:
+            first, last = int(self.rounds[0]["labelled"]), self.rounds[-1]
+            if first + len(self.acquired) != int(last["labelled"]) + int(last["batch"] or 0):
+                raise RecordError(f"{self.folder}: acquired.csv does not fit rounds.csv; move the folder away")
 
     def _check_same_settings(self) -> None:
         path = self.folder / "config.yaml"
-        if not path.exists():
+        if not path.exists() and not self.rounds:
             return
-        recorded = _flat(OmegaConf.to_container(OmegaConf.load(path)))
+        recorded = recorded_settings(path)
         for key, value in defining_settings(self.settings).items():
             if recorded.get(key) != value:
-                raise SettingsError(
+                raise RecordError(
                     f"{self.folder} holds a run with {key}={recorded.get(key)}, not {value}: move it away"
                 )
 
@@ -121,10 +142,16 @@ class Run:
 
     def start(self, device: torch.device) -> None:
         """Makes the folder, and records settings and provenance."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RecordError(f"out={self.settings.out}: cannot make {self.folder}: {error.strerror}") from error
         _replace(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(asdict(self.settings))))
         path = self.folder / "provenance.json"
-        starts = json.loads(path.read_text()) if path.exists() else []
+        try:
+            starts = json.loads(path.read_text()) if path.exists() else []
+        except ValueError as error:
+            raise RecordError(f"{path} is damaged: {error}") from error
         _replace(path, json.dumps([*starts, {"round": len(self.rounds), **provenance(device)}], indent=1) + "\n")
 
     def append(self, row: dict[str, Any], acquired: list[dict[str, Any]]) -> None:
@@ -148,7 +175,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit,
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no")) if commit else None,
+        "dirty": bool(_git("status", "--porcelain", "--", ":/alkbald", ":/configs", ":/run.py")) if commit else None,
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
@@ -187,7 +214,10 @@ def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    if any(None in row or None in row.values() or not row["round"].isdigit() for row in rows):
+        raise RecordError(f"{path} is damaged; move its folder away")
+    return rows
 
 
 def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
@@ -201,8 +231,11 @@ def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
 def _replace(path: Path, text: str) -> None:
     """Atomic: the old content or the new one, also after a crash."""
     aside = path.with_name(path.name + ".new")
-    with aside.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror or error}; what it held before is intact") from error

@@ -1,29 +1,19 @@
-"""The settings of a run: their types, their bounds, and errors of one line that name the setting at fault.
+"""The settings of a run: their types and their bounds.
 
 Defaults and comments are in configs/config.yaml; nothing here has a default, so a setting is said in one place only.
 """
 
-import difflib
-import os
 import re
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import torch
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from alkbald.acquisition import METHODS
-from alkbald.data import SOURCES, DataError
-from alkbald.training import OPTIMIZERS, TrainingDiverged
-
-
-class SettingsError(ValueError):
-    """A setting has a value that no run can have."""
+from alkbald.data import SOURCES
+from alkbald.errors import SettingsError
+from alkbald.training import OPTIMIZERS
 
 
 @dataclass
@@ -129,8 +119,10 @@ def check(settings: Settings) -> None:
         raise SettingsError(
             f"acq_size must be at most the {settings.pool_sample} points of pool_sample, got {settings.acq_size}"
         )
+    if not settings.out:
+        raise SettingsError("out must name a folder, got nothing")
     check_device(settings.device)
-    check_method(settings)
+    check_method(settings, min(settings.acq_size, 3), 2, 2)
 
 
 def method_options(settings: Settings) -> dict[str, Any]:
@@ -138,17 +130,23 @@ def method_options(settings: Settings) -> dict[str, Any]:
     return {key: value for key, value in settings.method.items() if key != "name"}
 
 
-def check_method(settings: Settings) -> None:
-    """Tries the method on a pool of as many points as it will pick, so that bad options fail before any work.
+def check_method(settings: Settings, pool: int, num_samples: int, num_classes: int) -> None:
+    """Tries the method on certain predictions [pool, num_samples, num_classes]: bad options fail before any work.
 
-    The points say nothing (two samples that agree on two classes); what depends on K or C is checked when it is known.
+    Nothing is to be learned from certain predictions, so this takes no time; what outcome tables would take is known
+    from the shape.
+
+    Raises:
+        SettingsError: the method refuses its options.
     """
-    pool = torch.full((min(settings.acq_size, 3), 2, 2), 0.5).log()
+    log_probs = torch.full((pool, num_samples, num_classes), -torch.inf)
+    log_probs[..., 0] = 0.0
     name = settings.method["name"]
     try:
-        METHODS[name](pool, len(pool), **method_options(settings))
+        METHODS[name](log_probs, pool, **method_options(settings))
     except (ValueError, TypeError) as error:
-        raise SettingsError(f"method={name}: {error}") from error
+        options = ", ".join(f"method.{key}={value}" for key, value in method_options(settings).items())
+        raise SettingsError(f"method={name}{', ' if options else ''}{options}: {error}") from error
 
 
 def check_device(device: str) -> None:
@@ -168,49 +166,3 @@ def flat_keys(cls: type = Settings, prefix: str = "") -> list[str]:
         nested = is_dataclass(field.type)
         keys += flat_keys(field.type, f"{prefix}{field.name}.") if nested else [prefix + field.name]
     return keys
-
-
-def one_line(error: Exception) -> str:
-    """What a user has to know of an error of the configuration, in one line."""
-    text = str(error)
-    if missing := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
-        key = missing[1] or getattr(error, "full_key", None) or missing[2]
-        known = flat_keys()
-        if key.startswith("method."):
-            return f"unknown setting {key}: the chosen method has no such option (see configs/method/)"
-        close = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
-        return f"unknown setting {key}; {hint}"
-    if choice := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
-        options = re.findall(r"^\t(.+)$", text.partition("Config search path")[0], re.MULTILINE)
-        return f"{choice[1]} must be one of {', '.join(options)}, got {choice[2]}"
-    cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
-    first, _, _ = str(cause).partition("\n")
-    key = getattr(cause, "full_key", None)
-    return f"{key}: {first}" if key else " ".join(text.split())
-
-
-_WANTS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
-
-
-@contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Turns errors that a user can mend into one line on stderr and exit code 2. HYDRA_FULL_ERROR=1 shows tracebacks.
-
-    Meant for both sides of `hydra.main`: outside it for errors of composition, inside it for the rest, since Hydra adds
-    lines of its own to an error that passes through.
-    """
-    if _WANTS_TRACEBACKS:
-        yield
-        return
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a composition error itself, over many lines
-    try:
-        yield
-    except (SettingsError, DataError, TrainingDiverged, HydraException, OmegaConfBaseException, ValueError) as error:
-        if type(error) is ValueError and not str(error).startswith("Config group override"):  # Hydra's for data=null
-            raise
-        print(f"error: {one_line(error)}", file=sys.stderr)
-        raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on after the last complete round", file=sys.stderr)
-        raise SystemExit(130) from None

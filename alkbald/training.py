@@ -12,14 +12,11 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from alkbald.errors import TrainingDiverged
 from alkbald.inference import evaluate
 from alkbald.model import MCDropoutNet
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-
-
-class TrainingDiverged(RuntimeError):
-    """The loss is not finite any more."""
 
 
 @dataclass(frozen=True)

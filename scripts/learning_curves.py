@@ -28,8 +28,8 @@ def main() -> None:
         learning_curves(rounds).savefig(arguments.output, dpi=150)
     except (OSError, ValueError) as error:
         raise SystemExit(f"error: {error}") from None
-    for (data, method, acq_size, seed), run in rounds.groupby([*CURVE, "seed"]):
-        print(f"\n{method}, acq_size {acq_size}, {data}, seed {seed}")
+    for (data, method, acq_size, variant, seed), run in rounds.groupby([*CURVE, "seed"]):
+        print(f"\n{method}, acq_size {acq_size}, {data}{', ' + variant if variant else ''}, seed {seed}")
         table = run[list(COLUMNS)].rename(columns=COLUMNS)
         print(table.to_string(index=False, float_format="{:.3f}".format, na_rep=""))
     print(f"\nlearning curves: {arguments.output}")

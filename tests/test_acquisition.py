@@ -175,6 +175,21 @@ def test_underflowing_probabilities_do_no_harm(name):
 
 
 @pytest.mark.parametrize("name", SCORED)
+@pytest.mark.parametrize("seed", range(6))
+def test_nothing_left_to_know_does_no_harm(name, seed):
+    """One point tells the samples apart; the others are noise that all samples agree on."""
+    num_samples, num_classes = 2 + seed % 3, 47
+    noise = random_log_probs(60, 1, num_classes, seed, dtype=torch.float32).repeat(1, num_samples, 1)
+    log_probs = noise.clone()
+    log_probs[5] = -math.inf
+    log_probs[5, torch.arange(num_samples), torch.arange(num_samples)] = 0.0
+    batch = SCORED[name](log_probs, 4)
+    assert batch.indices[0] == 5
+    assert batch.scores == pytest.approx([math.log(num_samples)] * 4, abs=1e-4)
+    assert all(map(math.isfinite, SCORED[name](noise[:, :1], 4).scores))  # one sample knows everything
+
+
+@pytest.mark.parametrize("name", SCORED)
 def test_float32_scores_are_within_1e_5_of_float64(name):
     log_probs = random_log_probs(50, 20, 5)
     assert SCORED[name](log_probs.float(), 5).scores == pytest.approx(SCORED[name](log_probs, 5).scores, abs=1e-5)

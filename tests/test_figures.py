@@ -21,7 +21,7 @@ def runs(tmp_path_factory):
 def test_runs_load_with_what_tells_them_apart(runs):
     rounds = load_runs([runs])
     assert len(rounds) == 6
-    assert set(zip(rounds["method"], rounds["seed"], strict=True)) == {("bald", 0), ("bald", 1), ("4-bald", 0)}
+    assert set(zip(rounds["method"], rounds["seed"], strict=True)) == {("bald", 0), ("bald", 1), ("kbald", 0)}
     assert rounds["labelled"].tolist() == [20, 30] * 3
 
 
@@ -35,7 +35,7 @@ def test_a_curve_a_method_with_its_mean(runs):
     axes = learning_curves(load_runs([runs])).axes[0]
     rounds = load_runs([runs])
     lines = {line.get_label(): line for line in axes.lines}
-    assert set(lines) == {"bald 10, digits (2 trials)", "4-bald 10, digits (1 trial)"}
+    assert set(lines) == {"bald 10, digits (2 trials)", "kbald 10, digits (1 trial)"}
     expected = rounds[rounds["method"] == "bald"].groupby("labelled")["accuracy"].mean()
     assert list(lines["bald 10, digits (2 trials)"].get_ydata()) == pytest.approx(expected.tolist())
 
@@ -51,3 +51,10 @@ def test_the_script_prints_tables_and_writes_a_picture(runs, tmp_path):
     failed = subprocess.run([*script, str(tmp_path / "none")], cwd=ROOT, capture_output=True, text=True, check=False)
     assert failed.returncode == 1
     assert failed.stderr.startswith("error: no run")
+
+
+def test_runs_of_different_settings_are_different_curves(tmp_path):
+    for override in ("pool_sample=null", "pool_sample=500"):
+        loop.run(make_settings(tmp_path, *SMALL, override, "max_labels=20"))
+    labels = [line.get_label() for line in learning_curves(load_runs([tmp_path])).axes[0].lines]
+    assert labels == ["2bald 10, digits, pool_sample=500 (1 trial)", "2bald 10, digits, pool_sample=None (1 trial)"]

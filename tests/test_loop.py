@@ -11,7 +11,7 @@ import torch
 from conftest import ROOT, SMALL, make_settings
 
 from alkbald import loop
-from alkbald.settings import SettingsError
+from alkbald.errors import SettingsError
 
 METHODS = ["random", "bald", "2bald", "3bald", "kbald", "batchbald"]
 TIMES_AND_MEMORY = {"peak_memory_bytes"}
@@ -83,7 +83,44 @@ def test_methods_with_one_seed_share_everything_of_round_0(tmp_path, monkeypatch
         assert all(torch.equal(weights[name], first_models[0][name]) for name in weights)
 
 
-def test_masks_of_scoring_are_the_same_for_all_inputs_and_new_each_round(tmp_path, monkeypatch):
+def test_methods_with_one_seed_share_split_noise_and_initial_set(tmp_path, monkeypatch):
+    loaded = []
+    original = loop.load
+    monkeypatch.setattr(loop, "load", lambda *args, **options: loaded.append(original(*args, **options)) or loaded[-1])
+    for method in ("random", "batchbald"):
+        loop.run(make_settings(tmp_path, f"method={method}", *SMALL, "max_labels=20"))
+    a, b = (vars(data) for data in loaded)
+    for key in a:
+        assert torch.equal(a[key], b[key]) if isinstance(a[key], torch.Tensor) else a[key] == b[key], key
+
+
+def test_the_stopwatch_waits_for_the_gpu_on_both_sides(monkeypatch):
+    events = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: events.append("synchronised"))
+    clock = loop.Stopwatch(torch.device("cuda"))
+    with clock.measure("part"):
+        events.append("work")
+    assert events == ["synchronised", "work", "synchronised"]
+    assert clock.seconds["part"] > 0
+
+
+def test_warm_up_comes_before_all_rounds_and_changes_none(tmp_path, monkeypatch):
+    events = []
+    original_warm_up, original_round = loop._warm_up, loop.active_learning_round
+    monkeypatch.setattr(loop, "_warm_up", lambda *args: events.append("warm-up") or original_warm_up(*args))
+    monkeypatch.setattr(loop, "active_learning_round", lambda *args: events.append("round") or original_round(*args))
+    warm = rounds_of(loop.run(make_settings(tmp_path / "warm", *SMALL)))
+    assert events == ["warm-up", "round", "round", "round"]
+    monkeypatch.setattr(loop, "_warm_up", lambda *args: None)
+    assert rounds_of(loop.run(make_settings(tmp_path / "cold", *SMALL))) == warm
+
+
+def test_a_batch_that_uses_up_log_k_is_told(tmp_path, capsys):
+    loop.run(make_settings(tmp_path, *SMALL, "num_samples=2", "max_labels=30", "training.max_epochs=30"))
+    assert "of log K: num_samples=2 bounds" in capsys.readouterr().out
+
+
+def test_masks_of_scoring_are_drawn_once_a_round_and_new_each_round(tmp_path, monkeypatch):
     drawn = []
     from alkbald.model import MCDropoutNet
 
@@ -98,10 +135,8 @@ def test_masks_of_scoring_are_the_same_for_all_inputs_and_new_each_round(tmp_pat
     monkeypatch.setattr(loop, "_warm_up", lambda *args: None)
     monkeypatch.setattr(MCDropoutNet, "draw_masks", watch)
     loop.run(make_settings(tmp_path, *SMALL))
-    pool_0, batch_0, pool_1, batch_1 = drawn
-    assert torch.equal(pool_0, batch_0)
-    assert torch.equal(pool_1, batch_1)
-    assert not torch.equal(pool_0, pool_1)
+    first, second = drawn
+    assert not torch.equal(first, second)
 
 
 def test_a_pool_sample_is_drawn_anew_each_round(tmp_path, monkeypatch):

@@ -6,8 +6,8 @@ import torch
 from conftest import make_settings
 
 from alkbald import runs
+from alkbald.errors import RecordError
 from alkbald.runs import Run, run_folder
-from alkbald.settings import SettingsError
 
 
 def row(number, batch=10):
@@ -77,7 +77,7 @@ def test_a_crash_while_writing_leaves_the_old_file(tmp_path, monkeypatch):
         raise OSError("no space left on device")
 
     monkeypatch.setattr(runs.os, "fsync", crash)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(RecordError, match=r"rounds\.csv|acquired\.csv: no space left on device; what it held"):
         run.append(row(1), points(1))
     assert (run.folder / "rounds.csv").read_text() == before
 
@@ -106,7 +106,7 @@ def test_rows_of_different_settings_are_never_mixed(tmp_path):
     run = started(settings)
     config = run.folder / "config.yaml"
     config.write_text(config.read_text().replace("patience: 20", "patience: 7"))
-    with pytest.raises(SettingsError, match=r"holds a run with training\.patience=7, not 20"):
+    with pytest.raises(RecordError, match=r"holds .*training\.patience=7, not 20"):
         Run(settings)
 
 
@@ -119,3 +119,31 @@ def test_provenance_has_an_entry_a_start(tmp_path):
     assert entries[0]["packages"]["torch"] == torch.__version__.partition("+")[0]
     for key in ("commit", "dirty", "device", "threads", "started", "python"):
         assert key in entries[0]
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path):
+    settings = make_settings(tmp_path)
+    run = started(settings)
+    run.append(row(0), points(0))
+    files = {name: (run.folder / name).read_text() for name in ("rounds.csv", "acquired.csv", "config.yaml")}
+    for name, content, message in [
+        ("acquired.csv", None, r"acquired\.csv does not fit"),
+        ("acquired.csv", files["acquired.csv"][:-20], r"acquired\.csv"),
+        ("rounds.csv", files["rounds.csv"][:-5], r"rounds\.csv is damaged|does not fit"),
+        ("config.yaml", None, r"config\.yaml is missing or damaged"),
+        ("config.yaml", "a: [", r"config\.yaml is missing or damaged"),
+    ]:
+        (run.folder / name).unlink() if content is None else (run.folder / name).write_text(content)
+        with pytest.raises(RecordError, match=message):
+            Run(settings)
+        (run.folder / name).write_text(files[name])
+    Run(settings)
+    (run.folder / "provenance.json").write_text("")
+    with pytest.raises(RecordError, match=r"provenance\.json is damaged"):
+        started(settings)
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordError, match=r"out=.*file: cannot make"):
+        started(make_settings(tmp_path / "file"))

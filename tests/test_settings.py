@@ -6,7 +6,8 @@ from conftest import ROOT, compose, make_settings
 from omegaconf import OmegaConf
 
 from alkbald.acquisition import METHODS
-from alkbald.settings import SettingsError, flat_keys, from_config
+from alkbald.errors import SettingsError
+from alkbald.settings import check_method, flat_keys, from_config
 
 
 def run_command(*overrides: str) -> subprocess.CompletedProcess:
@@ -31,6 +32,10 @@ def run_command(*overrides: str) -> subprocess.CompletedProcess:
         ("acq_size={", "no viable alternative"),
         ("data=digits max_labels=5", "max_labels must be at least the 20 of the initial set, got 5"),
         ("data=digits acq_size=2000", "acq_size=2000 up to max_labels=320"),
+        (
+            "data=digits max_labels=60 acq_size=40 method=kbald method.order=5",
+            "method.order=5: order 5 at batch_size 40",
+        ),
         ("-m data=digits acq_size=0,1", "acq_size must be at least 1, got 0"),
     ],
 )
@@ -64,9 +69,14 @@ def test_a_wrong_command_line_ends_in_one_line(overrides, message, tmp_path):
         ("training.validation_samples=-1", r"training\.validation_samples must be at least 0"),
         ("device=tpu", "device must be auto, cpu, cuda or cuda:N, got tpu"),
         ("device=cuda:99", "device must be auto, cpu or one of"),
-        ("method=kbald method.order=0", "method=kbald: order must be an integer of at least 1, got 0"),
+        (
+            "method=kbald method.order=0",
+            r"method=kbald, method\.order=0: order must be an integer of at least 1, got 0",
+        ),
         ("method=batchbald method.max_particles=0", "max_particles must be an integer of at least 1"),
-        ("method=random +method.order=2", "method=random: .*order"),
+        ("method=kbald method.order=true", "order must be an integer of at least 1, got True"),
+        ("out=", "out must name a folder"),
+        ("method=random +method.order=2", "method=random, .*order"),
     ],
 )
 def test_values_out_of_bounds_are_refused(overrides, message, tmp_path):
@@ -108,6 +118,7 @@ def test_every_method_of_the_registry_has_an_overlay():
 @pytest.mark.parametrize("data", sorted(path.stem for path in (ROOT / "configs" / "data").iterdir()))
 def test_every_data_set_has_an_overlay(data):
     settings = from_config(compose(f"data={data}"))
+    assert settings.data.name == data
     assert settings.data.repeats == (3 if data == "repeated_mnist" else 1)
 
 
@@ -115,6 +126,8 @@ def test_overlays_compose():
     settings = from_config(compose("protocol=batchbald2019", "method=batchbald", "seed=3"))
     assert (settings.data.validation_size, settings.data.split_seed, settings.training.patience) == (1024, 3, 3)
     assert (settings.target_accuracy, settings.training.validation_samples) == (0.96, 0)
+    repeated = from_config(compose("protocol=batchbald2019", "data=repeated_mnist"))
+    assert (repeated.data.noise, repeated.data.repeats, repeated.data.validation_size) == (0.1, 3, 1024)
     assert from_config(compose("experiment=demo")).data.name == "digits"
     assert from_config(compose("experiment=demo", "max_labels=30")).max_labels == 30
 
@@ -122,3 +135,12 @@ def test_overlays_compose():
 def test_the_recorded_config_is_the_resolved_one(tmp_path):
     settings = make_settings(tmp_path, "protocol=batchbald2019", "seed=3")
     assert OmegaConf.structured(settings).data.split_seed == 3
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_methods_options_are_tried_at_the_runs_own_size(method, tmp_path):
+    settings = make_settings(tmp_path, f"method={method}")
+    check_method(settings, 10, 100, 47)
+    if method == "kbald":
+        with pytest.raises(SettingsError, match=r"method\.order=6: order 6 at batch_size 40 needs outcome tables"):
+            check_method(make_settings(tmp_path, "method=kbald", "method.order=6"), 40, 100, 10)

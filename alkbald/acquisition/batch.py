@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from alkbald.information import joint_mutual_information, total_correlation
@@ -67,11 +67,5 @@ def check_batch_size(batch_size: int, pool_size: int) -> None:
 
 
 def tie_margin(dtype: torch.dtype) -> float:
-    """Nats by which two gains of equal points may differ through rounding (float32: observed below 1e-6)."""
+    """Nats by which two gains of equal points may differ through rounding (float32, C = 10: observed below 1e-6)."""
     return 2e-6 if dtype == torch.float32 else 1e-12
-
-
-def first_best(gains: Float[Tensor, " N"], index: Int[Tensor, " N"]) -> int:
-    """Rank of the greatest gain; of gains that rounding alone tells apart, the one of lowest pool index."""
-    best = (gains >= gains.max() - tie_margin(gains.dtype)).nonzero()[:, 0]
-    return int(best[index[best].argmin()])

@@ -11,14 +11,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from alkbald.acquisition.batch import Batch, check_batch_size, first_best, tie_margin
-from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
+from alkbald.acquisition.pool import Pool, first_best
 from alkbald.information import OutcomeParticles
 
 #: Candidates evaluated at a time: enough for a matrix product, few enough that the bounds can stop early.
 _BLOCK = 64
-#: Particles kept apart in the merged states that bound gains: the coarser bound comes first, for most candidates.
-_MERGED = (0, 200)
+#: Particles kept apart in the merged states that bound gains: the coarsest comes first, for most candidates. On MNIST
+#: after 20 labels (N = 60,000, K = 100), of the 59,991 points at the tenth pick 10,003, 8,182, 6,547 and in the end
+#: 4,207 came to the finer states and to the full one.
+_MERGED = (0, 100, 400, 1600)
 #: Points whose probabilities are gathered at a time.
 _PART = 2048
 
@@ -62,7 +64,7 @@ def batchbald(
         ValueError: B or max_particles out of range, or log_probs that are none (see `information.check_probabilities`).
     """
     check_batch_size(batch_size, len(log_probs))
-    if not isinstance(max_particles, int) or max_particles < 1:
+    if type(max_particles) is not int or max_particles < 1:
         raise ValueError(f"max_particles must be an integer of at least 1, got {max_particles!r}")
     generator = generator or torch.Generator().manual_seed(0)
     pool = Pool(log_probs, memory_budget=memory_budget, device=device)
@@ -106,6 +108,8 @@ def _lazy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " 
     def evaluate(ranks: Int[Tensor, " n"]) -> None:
         fresh[ranks] = bounds[ranks] = gains(ranks, particles)
 
+    if bounds.max() < math.inf:
+        evaluate(can_win()[:_BLOCK])
     for num_kept in _MERGED:
         if 4 * (num_kept + pool.shape[1]) < len(particles):  # else the bound costs nearly what the gain does
             ranks = can_win().sort().values
@@ -114,5 +118,5 @@ def _lazy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " 
     block = _BLOCK
     while len(ranks := can_win()):
         evaluate(ranks[:block])
-        block *= 2  # where bounds do not tell points apart, evaluate many at a time
-    return first_best(fresh, pool.index)
+        block += block // 4  # where bounds tell points apart badly, evaluate many at a time
+    return first_best(fresh, pool)

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from alkbald.acquisition.batch import Batch, check_batch_size, first_best, tie_margin
-from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
+from alkbald.acquisition.pool import Pool, first_best
 from alkbald.information import OutcomeParticles
 
 #: Points evaluated at a time: enough for a matrix product, few enough that lazy evaluation can stop early.
@@ -61,7 +61,7 @@ def kbald(
         ValueError: order below 1 or needing outcome tables beyond the budget; B out of range; log_probs that are none.
     """
     check_batch_size(batch_size, len(log_probs))
-    if not isinstance(order, int) or order < 1:
+    if type(order) is not int or order < 1:  # True is an int too
         raise ValueError(f"order must be an integer of at least 1, got {order!r}")
     order = min(order, max(1, batch_size))  # larger subsets than the batch do not exist
     pool = Pool(log_probs, memory_budget=memory_budget, device=device)
@@ -75,10 +75,10 @@ def kbald(
             blocks = sorted(blocks, key=lambda start: -state.gains[start : start + _BLOCK].max().item())
         best = -math.inf
         for start in blocks:
-            if gains_only_fall and state.gains[start : start + _BLOCK].max() < best - tie_margin(state.gains.dtype):
+            if gains_only_fall and state.gains[start : start + _BLOCK].max() < best - tie_margin(pool.bald.dtype):
                 break
             best = max(best, state.update(start))
-        pick = first_best(state.gains, pool.index)
+        pick = first_best(state.gains, pool)
         scores.append((scores[-1] if s else 0.0) + state.gains[pick].item())
         state.add(pick)
     return pool.batch(state.picks, scores)
@@ -95,12 +95,13 @@ class _State:
     def __init__(self, pool: Pool, order: int):
         self._pool = pool
         self._order = order
-        self.gains = pool.bald.clone()
+        # In float64: at higher orders, large coefficients weigh sums over many subsets against each other.
+        self.gains = pool.bald.to(torch.float64, copy=True)
         self.picks: list[int] = []
         # By subset size u: the outcomes of every subset of the picks, in a list a pick for those whose last pick it is.
         self._tables: dict[int, list[list[OutcomeParticles]]] = {u: [] for u in range(1, order)}
         # By subset size u and rank: sum over the subsets of I[Y_U; Y_n], with the subsets of the first `seen` picks.
-        self._information = pool.bald.new_zeros(order, len(pool))
+        self._information = self.gains.new_zeros(order, len(pool))
         self._seen = dict.fromkeys(range(0, len(pool), _BLOCK), 0)
 
     def update(self, start: int) -> float:
@@ -112,7 +113,7 @@ class _State:
                 for subset in (subset for subsets in by_pick[self._seen[start] :] for subset in subsets):
                     self._information[u, block] += self._pool.marginal_entropy[block] - subset.predictive_entropy(probs)
             self._seen[start] = s
-            gains = self._pool.bald[block].clone()
+            gains = self._pool.bald[block].to(torch.float64, copy=True)
             for u in range(1, min(s, self._order - 1) + 1):
                 gains -= _coefficient(s, u, self._order) * self._information[u, block]
             self.gains[block] = gains

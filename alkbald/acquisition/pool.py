@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from alkbald.acquisition.batch import Batch
+from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.information import TINY, check_probabilities, check_shape
 
 #: Elements of log_probs that a pass reads at a time: what stays in a core's cache between the operations of the pass.
@@ -111,3 +111,9 @@ class Pool:
 
     def _make(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
         return self._read(self.index[ranks]).exp_().clamp_min_(TINY).transpose(0, 1)
+
+
+def first_best(gains: Float[Tensor, " N"], pool: Pool) -> int:
+    """Rank of the greatest gain; of gains that rounding alone tells apart, the one of lowest pool index."""
+    best = (gains >= gains.max() - tie_margin(pool.bald.dtype)).nonzero()[:, 0]
+    return int(best[pool.index[best].argmin()])

@@ -1,0 +1,85 @@
+"""Errors that a user can mend, each told in one line."""
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+
+class UserError(Exception):
+    """Something outside the code is wrong; the message says what, and what to do."""
+
+
+class SettingsError(UserError):
+    """A setting has a value that no run can have."""
+
+
+class DataError(UserError):
+    """Data are missing, damaged, or too few for what is asked."""
+
+
+class RecordError(UserError):
+    """A run's folder cannot be written, or what is in it does not fit."""
+
+
+class TrainingDiverged(UserError):
+    """The loss is not finite any more."""
+
+
+_WANTS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """Turns errors that a user can mend into one line on stderr and exit code 2. HYDRA_FULL_ERROR=1 shows tracebacks.
+
+    Meant for both sides of `hydra.main`: outside it for errors of composition, inside it for the rest, since Hydra adds
+    lines of its own to an error that passes through.
+    """
+    if _WANTS_TRACEBACKS:
+        yield
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a composition error itself, over many lines
+    try:
+        yield
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        _end(one_line(error), 2)
+    except ValueError as error:
+        if not str(error).startswith("Config group override"):  # Hydra's, for data=null
+            raise
+        _end(one_line(error), 2)
+    except KeyboardInterrupt:
+        _end("interrupted; the same command goes on after the last complete round", 130, kind="")
+
+
+def _end(message: str, code: int, kind: str = "error: ") -> None:
+    print(kind + message, file=sys.stderr)
+    raise SystemExit(code) from None
+
+
+def one_line(error: Exception) -> str:
+    """What a user has to know of an error of the configuration, in one line."""
+    text = str(error)
+    if missing := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
+        return _unknown(missing[1] or getattr(error, "full_key", None) or missing[2])
+    if choice := re.search(r"Could not find '([^'/]+)/([^']+)'", text):
+        options = re.findall(r"^\t(.+)$", text.partition("Config search path")[0], re.MULTILINE)
+        return f"{choice[1]} must be one of {', '.join(options)}, got {choice[2]}"
+    cause = error.__cause__ if isinstance(error, HydraException) and error.__cause__ else error
+    first, _, _ = str(cause).partition("\n")
+    key = getattr(cause, "full_key", None)
+    return f"{key}: {first}" if key else " ".join(text.split())
+
+
+def _unknown(key: str) -> str:
+    from alkbald.settings import flat_keys  # here: the settings' types bring PyTorch, which takes seconds to import
+
+    if key.startswith("method."):
+        return f"unknown setting {key}: the chosen method has no such option (see configs/method/)"
+    close = difflib.get_close_matches(key, flat_keys(), n=1)
+    return f"unknown setting {key}; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(flat_keys())}")
