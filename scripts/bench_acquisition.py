@@ -299,8 +299,8 @@ class Report:
             f"`python scripts/bench_acquisition.py`, {source['started'][:10]}, commit {source['commit'][:12]}"
             f"{' with changes' if source['dirty'] else ''}: {source['device']}, {source['threads']} threads, torch "
             f"{source['packages']['torch']}. Medians of {self._bench.repeats} runs after a warm-up (of one run where "
-            "it is long, and of the peer). Joint mutual information, in nats, is evaluated apart from the methods; s.e. "
-            "is its standard error, 0 where all outcomes are enumerated.",
+            "it is long, and of the peer). Joint mutual information, in nats, is evaluated apart from the methods; "
+            "s.e. is its standard error, 0 where all outcomes are enumerated.",
         ]
         for title, table in self._sections:
             lines += ["", f"## {title}", "", markdown(table)]
