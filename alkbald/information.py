@@ -275,6 +275,34 @@ def joint_mutual_information(
     return values.mean().clamp_min(0).item(), (values.std() / num_outcomes**0.5).item()
 
 
+def pairwise_mutual_information(point: Float[Tensor, "K C"], log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]:
+    """I[Y_point; Y_n] = H[Y_n] - H[Y_n | Y_point] of one point with every point: 2-BALD's pairwise terms. [Kirsch2023]
+
+    Args:
+        point: log_probs of the one point.
+        log_probs: of the others, as many as there are.
+    """
+    probs = check_probabilities(log_probs).clamp_min_(TINY).transpose(0, 1)
+    particles = OutcomeParticles.prior(len(point), probs).extended(check_probabilities(point[None])[0].to(probs))
+    return entropy(probs.mean(0)) - particles.predictive_entropy(probs)
+
+
+def interaction_information(log_probs: Float[Tensor, "B K C"]) -> float:
+    """I[Y_1; ..; Y_B] = sum over non-empty T of (-1)^(|T|+1) H[Y_T], by enumeration. [Kirsch2023, equation 4]
+
+    One point: its entropy; two: their mutual information; of more, it can be negative.
+
+    Args:
+        log_probs: of a few points: the cost grows as (C + 1)^B.
+    """
+    probs = check_probabilities(log_probs).double()
+    # The tables of all subsets T, [C^|T|, K], built point by point: each either joins a subset or does not.
+    tables = [(-1, probs.new_ones(1, probs.shape[1]))]
+    for point in probs:
+        tables += [(-sign, (table[:, None] * point.T[None]).flatten(0, 1)) for sign, table in tables]
+    return sum(sign * entropy(table.mean(-1)).item() for sign, table in tables)
+
+
 def total_correlation(log_probs: Float[Tensor, "B K C"], joint: float) -> float:
     """TC[Y_1; ..; Y_B] = sum_i I[Y_i; Omega] - I[Y_1, .., Y_B; Omega], what 1-BALD counts twice. [Kirsch2023]
 

@@ -86,6 +86,21 @@ def test_batchbald_scores_never_fall_and_never_pass_log_k(max_particles, dtype):
         assert scores[-1] > 0.9 * math.log(6)
 
 
+@given(small_pools)
+@settings(max_examples=20, deadline=None)
+def test_exact_marginal_gains_never_grow(pool):
+    for batch in (batchbald(random_log_probs(*pool), 4), kbald(random_log_probs(*pool), 4, order=4)):
+        steps = [after - before for before, after in itertools.pairwise([0.0, *batch.scores])]
+        assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(steps))
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_half_precision_and_a_named_device_are_served(name):
+    log_probs = random_log_probs(30, 6, 3).half()
+    batch = SCORED[name](log_probs, 4, device=torch.device("cpu"))
+    assert batch.indices == SCORED[name](log_probs.float(), 4).indices
+
+
 def test_batchbald_with_few_particles_is_nearly_as_good_as_exact():
     log_probs = random_log_probs(60, 20, 4, scale=1.5)
     exact = batchbald(log_probs, 6, max_particles=4**6)

@@ -13,10 +13,12 @@ from alkbald.information import (
     check_probabilities,
     conditional_entropy,
     entropy,
+    interaction_information,
     joint_mutual_information,
     marginal_entropy,
     mean_log_probs,
     mutual_information,
+    pairwise_mutual_information,
     total_correlation,
 )
 
@@ -65,6 +67,22 @@ def test_simulated_joint_mutual_information_agrees_with_exact_within_its_standar
     assert deviations.abs().max() < 4
     assert 0.6 < deviations.std() < 1.5
     assert abs(deviations.mean()) < 4 / 30**0.5
+
+
+@given(st.integers(1, 4), st.integers(1, 6), st.integers(1, 4), st.integers(0, 10**6))
+@settings(max_examples=30, deadline=None)
+def test_interaction_information_equals_enumeration(b, k, c, seed):
+    log_probs = random_log_probs(b, k, c, seed)
+    assert interaction_information(log_probs) == pytest.approx(brute_force.interaction_information(log_probs), abs=1e-9)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pairwise_mutual_information_equals_enumeration(dtype):
+    log_probs = random_log_probs(7, 5, 3, dtype=dtype)
+    pairwise = pairwise_mutual_information(log_probs[2], log_probs)
+    for n in range(7):
+        expected = brute_force.interaction_information(log_probs[[2, n]])
+        assert pairwise[n].item() == pytest.approx(expected, abs=1e-6)
 
 
 def test_joint_mutual_information_of_the_empty_batch_is_zero():
