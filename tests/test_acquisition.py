@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alkbald.acquisition import METHODS, bald, batchbald, kbald, random
+from alkbald.information import joint_mutual_information
 
 SCORED = {
     "bald": bald,
@@ -73,6 +74,16 @@ def test_2bald_scores_turn_negative_where_it_subtracts_too_much():
     log_probs = random_log_probs(1, 10, 3, scale=50).repeat(40, 1, 1)
     scores = kbald(log_probs, 5, order=2).scores
     assert scores == pytest.approx([scores[0] * share for share in (1, 1, 0, -2, -5)], abs=1e-3)
+
+
+def test_batchbald_is_exact_while_the_outcomes_fit_however_little_is_unknown():
+    """Twelve picks of two classes at K = 6 leave next to nothing unknown; 2^11 outcomes fit."""
+    log_probs = random_log_probs(30, 6, 2)
+    batch = batchbald(log_probs, 12, max_particles=2**11)
+    for size in range(1, 13):
+        exact, error = joint_mutual_information(log_probs[batch.indices[:size]])
+        assert error == 0
+        assert batch.scores[size - 1] == pytest.approx(exact, abs=1e-9)
 
 
 @pytest.mark.parametrize("max_particles", [5, 50, 500])

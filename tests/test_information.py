@@ -172,6 +172,7 @@ def test_reduction_of_any_particles_keeps_their_number_and_what_is_unknown(size,
     assert reduced.is_resampled == (size > most)
     assert reduced.unknowns.sum().item() == pytest.approx(particles.unknowns.sum().item())
     assert (reduced.weights > 0).all()
+    assert len(particles.reduced(most, generator(seed), unless=size)) == size
 
 
 def test_particles_that_leave_nothing_unknown_are_dropped():

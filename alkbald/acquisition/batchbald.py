@@ -21,6 +21,12 @@ _BLOCK = 64
 #: after 20 labels (N = 60,000, K = 100), of the 59,991 points at the tenth pick 10,003, 8,182, 6,547 and in the end
 #: 4,207 came to the finer states and to the full one.
 _MERGED = (0, 100, 400, 1600)
+#: Nats left unknown below which fewer particles do. The error of a gain goes with what is unknown and with
+#: 1 / sqrt(particles): with particles in proportion to the unknown's square it stays as it is. On MNIST after 20 labels
+#: (N = 60,000, K = 100) 10 picks take 2.2 s instead of 3.3 s and 50 take 9 s instead of 73 s, for the same batch of 10.
+_ENOUGH_UNKNOWN = 0.2
+#: However little is unknown, so many particles cost no more than reading the pool.
+_FEWEST = 100
 #: Points whose probabilities are gathered at a time.
 _PART = 2048
 
@@ -41,9 +47,10 @@ def batchbald(
         I[Y_n; Omega | Y_S] = sum_y P(Y_S = y) ( H[Y_n | y] - H[Y_n | Omega, y] )
 
     over the outcomes y of the batch (`information.OutcomeParticles`): exact while the outcomes that matter number at
-    most `max_particles` (C^(B-1) always suffices), a resampling without bias beyond. Both entropies are taken under the
-    same particles, so a gain is a proper mutual information, at most what they leave unknown of Omega; and resampling
-    keeps what is unknown. So scores never fall and never pass log K.
+    most `max_particles` (C^(B-1) always suffices), a resampling without bias beyond (to fewer particles once less than
+    0.2 nats are left unknown, where that keeps the error of a gain as small). Both entropies are taken under the same
+    particles, so a gain is a proper mutual information, at most what they leave unknown of Omega; and resampling keeps
+    what is unknown. So scores never fall and never pass log K.
 
     The greedy step is exact with respect to the particles. Gains never grow with S (given Omega, labels are
     independent), so a point's last gain bounds its next [Minoux1978]; and a state of merged particles bounds the gains
@@ -76,7 +83,10 @@ def batchbald(
         picks.append(pick)
         extended = particles.extended(pool.probs_of(pick))
         scores.append(max(extended.information(), scores[-1] if s else 0.0))
-        particles = extended.reduced(max_particles, generator, negligible=tie_margin(bounds.dtype))
+        share = min(1.0, extended.unknowns.sum().item() / _ENOUGH_UNKNOWN) ** 2
+        enough = max(math.ceil(share * max_particles), min(_FEWEST, max_particles))
+        fit = enough if extended.is_resampled else max_particles
+        particles = extended.reduced(enough, generator, unless=fit, negligible=tie_margin(bounds.dtype))
         if particles.is_resampled:  # a sample of the outcomes may value a point more than the outcomes did
             bounds.fill_(math.inf)
         bounds[picks] = -math.inf
@@ -111,7 +121,7 @@ def _lazy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " 
     if bounds.max() < math.inf:
         evaluate(can_win()[:_BLOCK])
     for num_kept in _MERGED:
-        if 4 * (num_kept + pool.shape[1]) < len(particles):  # else the bound costs nearly what the gain does
+        if 3 * (num_kept + pool.shape[1]) < len(particles):  # else the bound costs nearly what the gain does
             ranks = can_win().sort().values
             bounds[ranks] = torch.minimum(bounds[ranks], gains(ranks, particles.merged(num_kept)))
             evaluate(can_win()[:_BLOCK])
