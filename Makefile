@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test fuzz lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -24,6 +24,9 @@ demo: $(INSTALLED)  ## 2-BALD and random acquisition on bundled digits: a table 
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest
+
+fuzz: $(INSTALLED)  ## try thousands of random settings, files and tensors, and count how they end (some 10 minutes)
+	$(BIN)/python -m pytest tests/test_fuzz.py --hypothesis-profile=fuzz
 
 lint: $(INSTALLED)  ## check style and formatting
 	$(BIN)/ruff check .

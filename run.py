@@ -1,17 +1,21 @@
 """One active-learning run, or a sweep: python run.py method=2bald acq_size=10. Settings: configs/config.yaml."""
 
+from contextlib import nullcontext
+
 import hydra
 from omegaconf import DictConfig
 
 from alkbald.errors import errors_in_one_line
+from alkbald.sweeps import job_number
 
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="config")
 def main(config: DictConfig) -> None:
-    with errors_in_one_line():
+    job = job_number()
+    with errors_in_one_line() if job is None else nullcontext():  # of a sweep's errors, alkbald.sweeps tells
         from alkbald import loop, settings  # here: PyTorch takes seconds to import, and Ctrl-C may come in the middle
 
-        loop.run(settings.from_config(config))
+        loop.run(settings.from_config(config), job=job or 0)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 import difflib
 import os
 import re
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +33,10 @@ class TrainingDiverged(UserError):
     """The loss is not finite any more."""
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: a cluster's scheduler, or `kill`, wants the process to end."""
+
+
 _WANTS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -46,15 +52,52 @@ def errors_in_one_line() -> Iterator[None]:
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a composition error itself, over many lines
     try:
-        yield
-    except (UserError, HydraException, OmegaConfBaseException) as error:
-        _end(one_line(error), 2)
-    except ValueError as error:
-        if not str(error).startswith("Config group override"):  # Hydra's, for data=null
+        with _sigterm_interrupts():
+            yield
+    except KeyboardInterrupt as interrupt:
+        code = 143 if isinstance(interrupt, Terminated) else 130  # 128 and the signal's number, as shells have it
+        _end("interrupted; the same command goes on after the last complete round", code, kind="")
+    except Exception as error:
+        if (line := told(error)) is None:
             raise
-        _end(one_line(error), 2)
-    except KeyboardInterrupt:
-        _end("interrupted; the same command goes on after the last complete round", 130, kind="")
+        _end(line, 2)
+
+
+def told(error: Exception) -> str | None:
+    """The line that tells a user of an error; None for one that only a programmer can mend."""
+    if isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
+        return one_line(error)
+    if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # Hydra's, for data=null
+        return one_line(error)
+    if isinstance(error, OSError):
+        return " ".join(str(error).split())
+    if isinstance(error, (MemoryError, RuntimeError)):
+        if isinstance(error, MemoryError) or "alloc" in str(error) or "out of memory" in str(error):
+            reason = f"{' '.join(str(error).split()):.200}"
+            return (
+                f"out of memory; num_samples, pool_sample, acq_size and training.* decide how much it takes: {reason}"
+            )
+        # joblib's and submitit's, whose packages need not be loaded here
+        if type(error).__name__ in ("TerminatedWorkerError", "UncompletedJobError", "FailedJobError"):
+            return "a process of the sweep was killed; the same command does only what is missing"
+    return None
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """SIGTERM ends the process as Ctrl-C does, not at once and without a word."""
+
+    def handle(*_):
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # the others get no signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _end(message: str, code: int, kind: str = "error: ") -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import t
 
-from alkbald.runs import recorded_settings
+from alkbald.runs import ROUND_COLUMNS, read_rounds, recorded_settings
 
 #: What tells curves apart; the trials of one curve differ in nothing but their seed.
 CURVE = ["data", "method", "acq_size", "variant"]
@@ -43,7 +43,7 @@ def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     differing = [key for key, several in values.items() if len(several) > 1 and key != "seed"]
     tables = []
     for path, run, (*curve, seed) in zip(paths, settings, named, strict=True):
-        rounds = pd.read_csv(path)
+        rounds = pd.DataFrame(read_rounds(path.parent)[0], columns=ROUND_COLUMNS).replace("", None).apply(pd.to_numeric)
         variant = ", ".join(f"{key}={run[key]}" for key in differing if key in run)
         for place, (key, value) in enumerate(zip([*CURVE, "seed"], [*curve, variant, seed], strict=True)):
             rounds.insert(place, key, value)

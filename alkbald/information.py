@@ -12,21 +12,25 @@ References:
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
+
+from alkbald.devices import float32_products, halving
 
 #: Probabilities are raised to this before a logarithm: 0 log 0 becomes 7e-29 instead of NaN.
 TINY = 1e-30
 
 #: Elements of a matrix product that a CPU handles at a time, so that they stay in cache.
 TILE = 2**18
+#: The same by device: what has fitted.
+_tiles: dict[torch.device, int] = {}
 
 
 def check_probabilities(log_probs: Tensor, *, first: int = 0) -> Tensor:
-    """exp(log_probs), checked to be distributions: finite, at most rounding away from summing to one.
+    """exp(log_probs), checked to be distributions, finite and off one by less than 1e-3 in sum, and normalised.
 
     Args:
         log_probs: [N, K, C]; minus infinity stands for an impossible class. Half precision is raised to float32.
@@ -41,9 +45,15 @@ def check_probabilities(log_probs: Tensor, *, first: int = 0) -> Tensor:
     if log_probs.dtype not in (torch.float32, torch.float64):
         log_probs = log_probs.float()
     probs = log_probs.exp()
+    return probs.div_(checked_sums(log_probs, probs, first)[..., None])
+
+
+def checked_sums(log_probs: Float[Tensor, "N K C"], probs: Float[Tensor, "N K C"], first: int) -> Float[Tensor, "N K"]:
+    """Sums of the probabilities over classes, all of them near one (see `check_probabilities`)."""
     sums = probs.sum(-1)
-    wrong = ~((sums - 1).abs_() < 1e-3).all(-1)  # a NaN or an infinity makes the comparison false
-    if wrong.any():
+    off = (sums - 1).abs_().amax(-1)
+    if not (off < 1e-3).all():  # a NaN or an infinity makes the comparison false
+        wrong = ~(off < 1e-3)
         n = int(wrong.int().argmax())
         if log_probs[n].isnan().any():
             what = "is NaN"
@@ -53,7 +63,7 @@ def check_probabilities(log_probs: Tensor, *, first: int = 0) -> Tensor:
             furthest = sums[n][(sums[n] - 1).abs().argmax()].item()
             what = f"sums to {furthest:.4g} instead of 1 after exp; natural-log probabilities are needed"
         raise ValueError(f"log_probs of pool index {first + n} {what}")
-    return probs
+    return sums
 
 
 def check_shape(log_probs: Tensor) -> None:
@@ -143,14 +153,16 @@ class OutcomeParticles:
     def information(self) -> float:
         """I[Y_S; Omega] = log K - sum_m weights_m H[posterior_m]: what the batch's labels would tell about the samples.
 
-        At most log K, whatever the particles; exact if they were never resampled, without bias otherwise.
+        At most log K, whatever the particles; exact if they were never resampled. Otherwise without bias for points
+        that were chosen apart from the particles; greedy picks are those that the particles flatter, so the score of
+        their own batch is a little high (`joint_mutual_information` judges it).
         """
         return math.log(self.posterior.shape[1]) - self.unknowns.sum().item()
 
     def reduced(
         self, max_particles: int, generator: Generator, *, unless: int = 0, negligible: float = 0.0
     ) -> "OutcomeParticles":
-        """At most `max_particles` particles, with the same expectations and the same `unknown`.
+        """At most `max_particles` particles (or `unless`), with the same expectations on average and the same unknown.
 
         Optimal stratified resampling [FearnheadClifford2003, section 3], by what the particles leave unknown instead of
         by their weights: a_m = weights_m H[posterior_m] bounds a particle's share of any further gain. Particles with
@@ -220,14 +232,19 @@ class OutcomeParticles:
             probs: p(y | x_n, omega_k), samples first: the product with the particles is one matrix product. At least
                 TINY.
         """
+        # The product goes through cache tile by tile: on a CPU, whole products in fresh memory take five times as long.
+        tile = _tiles.setdefault(probs.device, TILE if probs.device.type == "cpu" else 2**27)
+        work = partial(self._predictive_entropy, probs)
+        with float32_products():
+            result, _tiles[probs.device] = halving(work, tile, "matrix elements at a time", least=2**16)
+        return result
+
+    def _predictive_entropy(self, probs: Float[Tensor, "K N C"], tile: int) -> Float[Tensor, " N"]:
         num_samples, n, c = probs.shape
-        result = probs.new_zeros(n)
-        # The product goes through cache tile by tile, in two buffers that are used again: on a CPU, whole products in
-        # fresh memory take five times as long.
-        tile = TILE if probs.device.type == "cpu" else 2**27
-        rows = min(len(self), max(256, tile // (n * c) if n else 1))
+        result = probs.new_zeros(n, dtype=torch.float64)
+        rows = max(1, min(len(self), max(256, tile // (n * c) if n else 1)))
         points = max(1, min(n, tile // (rows * c)))
-        product, logarithm = probs.new_empty(2, rows * points * c)
+        product, logarithm = probs.new_empty(2, rows * points * c)  # used again for every tile
         for start in range(0, n, points):
             block = probs[:, start : start + points].reshape(num_samples, -1)
             for m in range(0, len(self), rows):
@@ -236,7 +253,9 @@ class OutcomeParticles:
                 p, log_p = (buffer[: shape[0] * shape[1]].view(shape) for buffer in (product, logarithm))
                 torch.mm(posterior, block, out=p)
                 torch.log(p, out=log_p).mul_(p)
-                result[start : start + points] -= (self.weights[m : m + rows] @ log_p).view(-1, c).sum(-1)
+                result[start : start + points] -= (
+                    (self.weights[m : m + rows] @ log_p).view(-1, c).sum(-1, dtype=torch.float64)
+                )
         return result
 
 
@@ -267,10 +286,8 @@ def joint_mutual_information(
     probs = check_probabilities(log_probs).double()
     size, num_samples, num_classes = probs.shape
     if num_classes**size <= max_outcomes:
-        particles = OutcomeParticles.prior(num_samples, probs)
-        for point in probs:
-            particles = particles.extended(point)
-        return particles.information(), 0.0
+        unknown = _unknown(OutcomeParticles.prior(num_samples, probs), probs)
+        return max(0.0, math.log(num_samples) - unknown), 0.0
     generator = generator or torch.Generator().manual_seed(0)
     sample = torch.randint(num_samples, (num_outcomes,), generator=generator).to(probs.device)
     log_likelihood = probs.new_zeros(num_outcomes, num_samples)
@@ -283,6 +300,15 @@ def joint_mutual_information(
         log_likelihood += point.log().T[outcome]
     values = math.log(num_samples) - entropy(log_likelihood.softmax(-1))
     return values.mean().clamp_min(0).item(), (values.std() / num_outcomes**0.5).item()
+
+
+def _unknown(particles: OutcomeParticles, probs: Float[Tensor, "B K C"]) -> float:
+    """What particles leave unknown once further points are known too, a part of the particles at a time."""
+    if not len(probs):
+        return particles.unknowns.sum().item()
+    rows = max(1, 2**22 // probs[0].numel())
+    parts = zip(particles.weights.split(rows), particles.posterior.split(rows), strict=True)
+    return sum(_unknown(OutcomeParticles(*part).extended(probs[0]), probs[1:]) for part in parts)
 
 
 def pairwise_mutual_information(point: Float[Tensor, "K C"], log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]:

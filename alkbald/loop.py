@@ -8,9 +8,10 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from tqdm import tqdm
 
 from alkbald.acquisition import BLIND, METHODS
 from alkbald.data import Data, load
-from alkbald.errors import SettingsError
+from alkbald.errors import RecordError, SettingsError, TrainingDiverged
 from alkbald.inference import evaluate, sample_log_probs
 from alkbald.model import mnist_cnn
 from alkbald.randomness import derived_generator, derived_seed
@@ -28,8 +29,12 @@ from alkbald.settings import Settings, check_method, method_options
 from alkbald.training import fit
 
 
-def run(settings: Settings) -> Run:
+def run(settings: Settings, *, job: int = 0) -> Run:
     """One active-learning run, from its first round, or from where it stopped, to its last.
+
+    Args:
+        settings: checked.
+        job: number of the run in its sweep; with device=auto, runs take the GPUs in turn.
 
     Raises:
         SettingsError, DataError, RecordError: before any training.
@@ -39,30 +44,63 @@ def run(settings: Settings) -> Run:
     if record.is_complete:
         print(f"already complete: {record.folder}")
         return record
-    device = torch.device(
-        settings.device if settings.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-    )
+    device = pick_device(settings.device, job)
+    if settings.precision == "tf32" and device.type != "cuda":
+        raise SettingsError(f"precision=tf32 needs an NVIDIA GPU, the device is {device}")
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
     data = load(**vars(settings.data), device=device)
     check_sizes(settings, len(data.initial), len(data.pool_labels))
     check_method(settings, settings.acq_size, settings.num_samples, data.num_classes)
-    beginning = f"resuming after round {len(record.rounds) - 1}" if record.rounds else "recording"
-    print(f"{beginning} in {record.folder}")
-    record.start(device)
-    _warm_up(settings, data)
-
-    labelled = data.initial + [int(point["pool_position"]) for point in record.acquired]
-    while not record.is_complete:
-        row, acquired = active_learning_round(settings, data, labelled, len(record.rounds))
-        labelled += [point["pool_position"] for point in acquired]
-        record.append(row, acquired)
-        tqdm.write(_summary(row, settings.num_samples))
-        if row.get("share_of_log_k", 0) > 0.95:
-            tqdm.write(
-                f"  the batch uses {row['share_of_log_k']:.1%} of log K: num_samples={settings.num_samples} bounds "
-                "what a batch can be worth, and its last picks are hardly told apart"
-            )
-    print(f"complete: {record.folder}")
+    reset_peak_memory(device)
+    with record.writing(device):
+        beginning = f"resuming after round {len(record.rounds) - 1}" if record.rounds else "recording"
+        print(f"{beginning} in {record.folder}", flush=True)
+        _warm_up(settings, data)
+        labelled = data.initial + recorded_positions(record, data)
+        while not record.is_complete:
+            row, acquired = active_learning_round(settings, data, labelled, len(record.rounds))
+            labelled += [point["pool_position"] for point in acquired]
+            record.append(row, acquired)
+            tqdm.write(_summary(row, settings.num_samples))
+            if row.get("share_of_log_k", 0) > 0.95:
+                tqdm.write(
+                    f"  the batch uses {row['share_of_log_k']:.1%} of log K: num_samples={settings.num_samples} bounds "
+                    "what a batch can be worth, and its last picks are hardly told apart"
+                )
+    print(f"complete: {record.folder}", flush=True)
     return record
+
+
+def recorded_positions(record: Run, data: Data) -> list[int]:
+    """Pool positions of the points that a run has acquired.
+
+    Raises:
+        RecordError: they are not points of these data, or not apart from each other and from the initial set.
+    """
+    if record.rounds and int(record.rounds[0]["labelled"]) != len(data.initial):
+        raise RecordError(
+            f"{record.folder}/rounds.csv does not begin with the initial set's {len(data.initial)} labels"
+        )
+    positions = [int(point["pool_position"]) for point in record.acquired]
+    seen = set(data.initial)
+    for position, point in zip(positions, record.acquired, strict=True):
+        fits = 0 <= position < len(data.pool_labels) and position not in seen
+        if not fits or [int(point[key]) for key in ("index", "label")] != [
+            data.pool_index[position].item(),
+            data.pool_labels[position].item(),
+        ]:
+            raise RecordError(f"{record.folder}/acquired.csv: pool position {position} does not fit the data")
+        seen.add(position)
+    return positions
+
+
+def pick_device(name: str, job: int) -> torch.device:
+    """auto: the GPUs in turn, job by job, or the CPU where there is none."""
+    if name != "auto":
+        return torch.device(name)
+    count = torch.cuda.device_count()
+    return torch.device("cuda", job % count) if count else torch.device("cpu")
 
 
 def check_sizes(settings: Settings, initial: int, pool: int) -> None:
@@ -98,7 +136,7 @@ def active_learning_round(
     model = mnist_cnn(
         data.num_classes, dropout=settings.model.dropout, seed=derived_seed(settings.seed, number, "weights")
     ).to(device)
-    with clock.measure("training"):
+    with clock.measure("training"), _round_named(number):
         fitted = fit(
             model,
             data.pool_inputs[labelled],
@@ -106,14 +144,22 @@ def active_learning_round(
             data.validation_inputs,
             data.validation_labels,
             **vars(settings.training),
+            precision=settings.precision,
             generator=stream("training"),
             validation_generator=stream("validation"),
             progress=partial(bar, unit="epoch"),
         )
     with clock.measure("evaluation"):
         accuracy, nll = evaluate(
-            model, data.test_inputs, data.test_labels, settings.evaluation_samples, generator=stream("evaluation")
+            model,
+            data.test_inputs,
+            data.test_labels,
+            settings.evaluation_samples,
+            generator=stream("evaluation"),
+            precision=settings.precision,
         )
+    if not math.isfinite(nll):
+        raise TrainingDiverged(f"round {number}: predictions are not finite on the test set; try a lower learning rate")
     row = {
         "round": number,
         "labelled": len(labelled),
@@ -123,14 +169,18 @@ def active_learning_round(
         "pool": len(data.pool_labels) - len(labelled),
     }
     acquired = []
-    if not should_stop(settings, len(labelled), accuracy):
+    if not should_stop(len(labelled), accuracy, settings.max_labels, settings.target_accuracy):
         candidates = unlabelled(len(data.pool_labels), labelled)
         if settings.pool_sample is not None:
             chosen = torch.randperm(len(candidates), generator=stream("pool sample"))[: settings.pool_sample]
             candidates = candidates[chosen.sort().values]
         # The same generator each time: the same masks, whichever inputs are asked for.
         predict = partial(
-            sample_log_probs, model, num_samples=settings.num_samples, progress=partial(bar, unit="chunk")
+            sample_log_probs,
+            model,
+            num_samples=settings.num_samples,
+            precision=settings.precision,
+            progress=partial(bar, unit="chunk"),
         )
         name = settings.method["name"]
         if name in BLIND:
@@ -168,6 +218,14 @@ def active_learning_round(
     return row | {"peak_memory_bytes": peak_memory(device)}, acquired
 
 
+@contextmanager
+def _round_named(number: int) -> Iterator[None]:
+    try:
+        yield
+    except TrainingDiverged as error:
+        raise TrainingDiverged(f"round {number}: {error}") from error
+
+
 def unlabelled(pool_size: int, labelled: list[int]) -> Tensor:
     """Pool positions that are not labelled, ascending."""
     free = torch.ones(pool_size, dtype=torch.bool)
@@ -198,12 +256,23 @@ class Stopwatch:
         return time.perf_counter()
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """From here on, `peak_memory` counts anew (where the system can: a GPU's allocator, Linux)."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory(device: torch.device) -> int:
     """Bytes, the most so far: of the GPU's allocator, or of this process where there is no GPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    status = Path("/proc/self/status")
+    if status.exists():
+        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others kibibytes
 
 
 def _warm_up(settings: Settings, data: Data) -> None:
@@ -213,8 +282,18 @@ def _warm_up(settings: Settings, data: Data) -> None:
     points = data.pool_inputs[few], data.pool_labels[few]
     generator = derived_generator("warm-up")
     training = vars(settings.training) | {"max_epochs": 1, "epoch_size": 2 * settings.training.batch_size}
-    fit(model, *points, *points, **training, generator=generator, validation_generator=generator)
-    log_probs = sample_log_probs(model, points[0], settings.num_samples, generator=generator)
+    fit(
+        model,
+        *points,
+        *points,
+        **training,
+        precision=settings.precision,
+        generator=generator,
+        validation_generator=generator,
+    )
+    log_probs = sample_log_probs(
+        model, points[0], settings.num_samples, generator=generator, precision=settings.precision
+    )
     METHODS[settings.method["name"]](log_probs, min(2, len(log_probs)), **method_options(settings))
 
 

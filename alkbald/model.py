@@ -11,6 +11,7 @@ References:
     [Kirsch2019] Kirsch, van Amersfoort and Gal. BatchBALD (consistent MC dropout; this CNN).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -38,6 +39,10 @@ class Stage(nn.Module):
 
     def __init__(self, layer: nn.Conv2d | nn.Linear, *, dropout: float = 0.0, pool: int = 1, activation: bool = True):
         super().__init__()
+        if layer.bias is None:
+            raise ValueError("the layer of a stage needs a bias")
+        if isinstance(layer, nn.Conv2d) and (layer.groups != 1 or layer.padding_mode != "zeros"):
+            raise ValueError("the convolution of a stage must be ungrouped and padded with zeros, if at all")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout must be in [0, 1), got {dropout}")
         self.layer = layer
@@ -68,8 +73,42 @@ class Stage(nn.Module):
         return F.relu(x) if self.activation else x
 
 
-class MCDropoutNet(nn.Module):
-    """Stages in sequence, from inputs to log-probabilities.
+class MCDropoutModel(nn.Module, ABC):
+    """What training and inference ask of a model: explicit masks, log-probabilities under them."""
+
+    @property
+    @abstractmethod
+    def num_classes(self) -> int:
+        """C."""
+
+    @abstractmethod
+    def draw_masks(self, num_samples: int, generator: Generator) -> Masks:
+        """Draws independent dropout masks, K of them for every dropout layer.
+
+        Args:
+            num_samples: K, at least 1.
+            generator: a CPU generator, whatever the model's device, so that CPU and GPU runs use the same masks.
+
+        Returns:
+            A list with one [K, U] bool tensor a dropout layer, on the model's device.
+        """
+
+    @abstractmethod
+    def forward(self, inputs: Tensor, masks: Masks | None = None) -> Float[Tensor, "N C"]:
+        """Log-probabilities under given dropout masks.
+
+        Args:
+            inputs: [N, ...].
+            masks: one [N, U] (a mask an input) or [1, U] (one mask for all) a dropout layer, in order; None: dropout
+            off.
+
+        Returns:
+            Log-probabilities [N, C], natural log.
+        """
+
+
+class MCDropoutNet(MCDropoutModel):
+    """Stages in sequence, from inputs to log-probabilities. `inference` skips what its masks drop.
 
     Raises:
         ValueError: no stage, or dropout on the last one, which would drop classes.
@@ -86,16 +125,6 @@ class MCDropoutNet(nn.Module):
         return self.stages[-1].units
 
     def forward(self, inputs: Tensor, masks: Masks | None = None) -> Float[Tensor, "N C"]:
-        """Log-probabilities under given dropout masks.
-
-        Args:
-            inputs: [N, ...].
-            masks: one [N, U] (a mask an input) or [1, U] (one mask for all) a dropout stage, in order; None: dropout
-            off.
-
-        Returns:
-            Log-probabilities [N, C], natural log.
-        """
         remaining = iter(masks) if masks is not None else None
         x = inputs
         for stage in self.stages:
@@ -103,15 +132,6 @@ class MCDropoutNet(nn.Module):
         return F.log_softmax(x, dim=-1)
 
     def draw_masks(self, num_samples: int, generator: Generator) -> Masks:
-        """Draws independent dropout masks, K of them for every dropout stage.
-
-        Args:
-            num_samples: K, at least 1.
-            generator: a CPU generator, whatever the model's device, so that CPU and GPU runs use the same masks.
-
-        Returns:
-            A list with one [K, U] bool tensor a dropout stage, on the model's device.
-        """
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
         device = self.stages[0].layer.weight.device

@@ -4,18 +4,26 @@
     FOLDER/provenance.json   one entry a start: commit, versions, machine, time
     FOLDER/rounds.csv        one row a round
     FOLDER/acquired.csv      one row an acquired point
+    FOLDER/failure.txt       why the run failed, if it did
+    FOLDER/lock              held by the process that writes
 
-A round is complete once its row is in rounds.csv; its points are written before. Both files are replaced whole (write
-aside, flush to disk, rename), so a reader or a crash sees the old file or the new one, never half of it.
+A round is complete once its row is in rounds.csv; its points are written before. Files are replaced whole (write aside,
+flush to disk, rename), so a reader or a crash sees the old file or the new one, never half of it. Should a last line be
+torn all the same (a copy that was cut short), its round is done again.
 """
 
 import csv
+import fcntl
 import hashlib
 import io
 import json
 import os
 import platform
 import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -29,7 +37,10 @@ from alkbald.errors import RecordError
 from alkbald.settings import Settings
 
 #: Settings that do not change what a round computes: where, how loudly, and how far. They do not tell runs apart.
-_NOT_DEFINING = ("out", "progress", "device", "max_labels", "target_accuracy", "data.root")
+_NOT_DEFINING = ("out", "progress", "device", "threads", "max_labels", "target_accuracy", "data.root")
+
+#: What of a run's provenance decides about the last bits of its numbers.
+_SAME_BITS = ("device", "threads", "packages")
 
 ROUND_COLUMNS = [
     "round",
@@ -54,6 +65,8 @@ ROUND_COLUMNS = [
     "first_non_positive",
 ]
 ACQUIRED_COLUMNS = ["round", "position", "index", "pool_position", "label", "score"]
+_WHOLE = {"round", "labelled", "epochs", "best_epoch", "pool", "batch", "position", "index", "pool_position", "label"}
+_NEVER_EMPTY = {"round", "labelled", "accuracy", "position", "index", "pool_position", "label"}
 
 
 def defining_settings(settings: Settings) -> dict[str, Any]:
@@ -70,7 +83,7 @@ def recorded_settings(path: Path) -> dict[str, Any]:
     try:
         return _defining(OmegaConf.to_container(OmegaConf.load(path)))
     except Exception as error:  # YAML's, OmegaConf's and the file system's errors have no common base
-        raise RecordError(f"{path} is missing or damaged: {error!s:.100}") from error
+        raise RecordError(f"{path} is missing or damaged: {' '.join(str(error).split()):.100}") from error
 
 
 def _defining(nested: dict[str, Any]) -> dict[str, Any]:
@@ -111,20 +124,18 @@ class Run:
         """
         self.settings = settings
         self.folder = run_folder(settings)
-        self.rounds = _read(self.folder / "rounds.csv")
+        self._read()
+
+    def _read(self) -> None:
         self._check_same_settings()
+        self.rounds, self.acquired = read_rounds(self.folder)
         # The last row of a run that ended has no batch. If the run is to go further now, that round is done again.
         if self.rounds and not self.is_complete and not self.rounds[-1]["batch"]:
             self.rounds.pop()
-        self.acquired = [row for row in _read(self.folder / "acquired.csv") if int(row["round"]) < len(self.rounds)]
-        if self.rounds:
-            first, last = int(self.rounds[0]["labelled"]), self.rounds[-1]
-            if first + len(self.acquired) != int(last["labelled"]) + int(last["batch"] or 0):
-                raise RecordError(f"{self.folder}: acquired.csv does not fit rounds.csv; move the folder away")
 
     def _check_same_settings(self) -> None:
         path = self.folder / "config.yaml"
-        if not path.exists() and not self.rounds:
+        if not path.exists() and not (self.folder / "rounds.csv").exists():
             return
         recorded = recorded_settings(path)
         for key, value in defining_settings(self.settings).items():
@@ -136,23 +147,41 @@ class Run:
     @property
     def is_complete(self) -> bool:
         """Whether the last round met a condition to stop."""
-        return bool(self.rounds) and should_stop(
-            self.settings, int(self.rounds[-1]["labelled"]), float(self.rounds[-1]["accuracy"])
-        )
+        return is_complete(self.rounds, self.settings.max_labels, self.settings.target_accuracy)
 
-    def start(self, device: torch.device) -> None:
-        """Makes the folder, and records settings and provenance."""
+    @contextmanager
+    def writing(self, device: torch.device) -> Iterator[None]:
+        """Makes the folder, locks it, reads it again, records settings and provenance; notes why it failed, if it does.
+
+        Raises:
+            RecordError: another process has the lock, or something cannot be written.
+        """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RecordError(f"out={self.settings.out}: cannot make {self.folder}: {error.strerror}") from error
-        _replace(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(asdict(self.settings))))
-        path = self.folder / "provenance.json"
-        try:
-            starts = json.loads(path.read_text()) if path.exists() else []
-        except ValueError as error:
-            raise RecordError(f"{path} is damaged: {error}") from error
-        _replace(path, json.dumps([*starts, {"round": len(self.rounds), **provenance(device)}], indent=1) + "\n")
+        with _locked(self.folder):
+            self._read()
+            _replace(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(asdict(self.settings))))
+            path = self.folder / "provenance.json"
+            try:
+                starts = json.loads(path.read_text()) if path.exists() else []
+                before = {key: starts[-1][key] for key in _SAME_BITS} if starts else {}
+            except (ValueError, TypeError, LookupError) as error:
+                raise RecordError(f"{path} is damaged: {error}") from error
+            start = provenance(device)
+            if self.rounds and (changed := [key for key in before if before[key] != start[key]]):
+                changes = ", ".join(f"{key} {before[key]} -> {start[key]}" for key in changed)
+                print(f"note: rounds from here on are not bit for bit those of a run without a change: {changes}")
+            _replace(path, json.dumps([*starts, {"round": len(self.rounds), **start}], indent=1) + "\n")
+            failure = self.folder / "failure.txt"
+            failure.unlink(missing_ok=True)
+            try:
+                yield
+            except Exception as error:
+                with suppress(OSError):  # on a full disk there may be no room for the reason either
+                    failure.write_text(" ".join(f"{error}".split()) or type(error).__name__)
+                raise
 
     def append(self, row: dict[str, Any], acquired: list[dict[str, Any]]) -> None:
         """Records a complete round and its acquired points; missing values are left empty."""
@@ -162,10 +191,89 @@ class Run:
         _write(self.folder / "rounds.csv", ROUND_COLUMNS, self.rounds)
 
 
-def should_stop(settings: Settings, labelled: int, accuracy: float) -> bool:
+def should_stop(labelled: int, accuracy: float, max_labels: int, target_accuracy: float | None) -> bool:
     """Whether a run ends with a round of so many labels and such test accuracy."""
-    reached = settings.target_accuracy is not None and accuracy >= settings.target_accuracy
-    return labelled >= settings.max_labels or reached
+    return labelled >= max_labels or (target_accuracy is not None and accuracy >= target_accuracy)
+
+
+def is_complete(rounds: list[dict[str, str]], max_labels: int, target_accuracy: float | None) -> bool:
+    """Whether the last of these rounds met a condition to stop."""
+    return bool(rounds) and should_stop(
+        int(rounds[-1]["labelled"]), float(rounds[-1]["accuracy"]), max_labels, target_accuracy
+    )
+
+
+def read_rounds(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """Complete rounds of a run's folder, and the points acquired in them.
+
+    Points without their round are left out, and so is a last round without its points: it is to be done again.
+
+    Raises:
+        RecordError: the files are damaged, or do not fit together.
+    """
+    rounds = _read_table(folder / "rounds.csv", ROUND_COLUMNS)
+    acquired = _read_table(folder / "acquired.csv", ACQUIRED_COLUMNS)
+    per_round = Counter(int(point["round"]) for point in acquired)
+    if rounds and not rounds[-1]["batch"] and per_round[len(rounds) - 1]:
+        rounds.pop()  # of a run that had ended; it was being done again, with a batch, for a larger max_labels
+    with_batch = [number for number, row in enumerate(rounds) if row["batch"]]
+    if with_batch and per_round[with_batch[-1]] < int(rounds[with_batch[-1]]["batch"]):
+        del rounds[with_batch[-1] :]
+    labelled = int(rounds[0]["labelled"]) if rounds else 0
+    for number, row in enumerate(rounds):
+        fits = int(row["round"]) == number and int(row["labelled"]) == labelled
+        if not fits or per_round[number] != int(row["batch"] or 0):
+            raise RecordError(f"{folder}: acquired.csv does not fit rounds.csv in round {number}; move the folder away")
+        labelled += per_round[number]
+    return rounds, [point for point in acquired if int(point["round"]) < len(rounds)]
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether a process is writing this run."""
+    try:
+        file = (folder / "lock").open()
+    except OSError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time. The operating system drops the lock of a process that dies.
+
+    Raises:
+        RecordError: naming the process that has the lock.
+    """
+    path = folder / "lock"
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise RecordError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        for attempt in range(10):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if attempt == 9:  # so long, it is not `is_locked`, asking
+                    holder = path.read_text() or "another process"
+                    raise RecordError(f"{folder} is being written by {holder}; wait for it, or stop it") from error
+                time.sleep(0.1)
+            except OSError as error:
+                raise RecordError(f"cannot lock {path}: {error.strerror}") from error
+        with suppress(OSError):  # the name is a courtesy; a full disk does not keep a run from being locked
+            os.truncate(file, 0)
+            os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
+        yield
+    finally:
+        with suppress(OSError):
+            os.truncate(file, 0)
+        os.close(file)
 
 
 def provenance(device: torch.device) -> dict[str, Any]:
@@ -210,14 +318,29 @@ def _text(row: dict[str, Any], columns: list[str]) -> dict[str, str]:
     return {key: "" if row.get(key) is None or row[key] != row[key] else str(row[key]) for key in columns}
 
 
-def _read(path: Path) -> list[dict[str, str]]:
+def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """Rows as text; a last line without its end is left out.
+
+    Raises:
+        RecordError: anything else is wrong with the file.
+    """
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    if any(None in row or None in row.values() or not row["round"].isdigit() for row in rows):
-        raise RecordError(f"{path} is damaged; move its folder away")
-    return rows
+    try:
+        text = path.read_bytes().decode()
+        rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]), strict=True))
+        if not rows:
+            return []
+        if rows[0] != columns:
+            raise ValueError("its columns are not a run's")
+        table = [dict(zip(columns, row, strict=True)) for row in rows[1:]]
+        for row in table:
+            for key, value in row.items():
+                if value or key in _NEVER_EMPTY:
+                    (int if key in _WHOLE else float)(value)
+        return table
+    except (OSError, ValueError, csv.Error) as error:
+        raise RecordError(f"{path} is damaged ({error}); move its folder away") from error
 
 
 def _write(path: Path, columns: list[str], rows: list[dict[str, str]]) -> None:
@@ -238,4 +361,6 @@ def _replace(path: Path, text: str) -> None:
             os.fsync(file.fileno())
         aside.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            aside.unlink()
         raise RecordError(f"cannot write {path}: {error.strerror or error}; what it held before is intact") from error

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from alkbald.acquisition import METHODS
 from alkbald.data import SOURCES
 from alkbald.errors import SettingsError
+from alkbald.inference import PRECISIONS
 from alkbald.training import OPTIMIZERS
 
 
@@ -57,12 +58,14 @@ class Settings:
     evaluation_samples: int
     model: ModelSettings
     training: TrainingSettings
+    precision: str
     device: str
+    threads: int | None
     out: str
     progress: bool
 
 
-# (lowest, highest) allowed values; None: no bound.
+# (lowest, highest) allowed values; None: no bound of its own.
 _BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "acq_size": (1, None),
     "seed": (0, None),
@@ -76,6 +79,7 @@ _BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "data.initial_per_class": (1, None),
     "data.noise": (0, 1e6),
     "data.repeats": (1, None),
+    "threads": (1, 1024),
     "model.dropout": (0, 0.999),
     "training.learning_rate": (0, 1e6),
     "training.weight_decay": (0, 1e6),
@@ -85,6 +89,7 @@ _BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "training.patience": (1, None),
     "training.validation_samples": (0, None),
 }
+_LARGEST = 10**9  # of what else is counted: beyond, tensors cannot be indexed
 
 
 def from_config(config: DictConfig) -> Settings:
@@ -105,15 +110,20 @@ def check(settings: Settings) -> None:
         value: Any = settings
         for part in key.split("."):
             value = getattr(value, part)
-        if value is not None and not (value >= low and (high is None or value <= high)):
+        if value is None:
+            continue
+        if not value >= low or (high is not None and value > high):
             allowed = f"at least {low}" if high is None else f"between {low} and {high}"
             raise SettingsError(f"{key} must be {allowed}, got {value}")
+        if high is None and value > _LARGEST:
+            raise SettingsError(f"{key} must be at most {_LARGEST}, got {value}")
     for key, value, known in (
         ("method.name", settings.method.get("name"), METHODS),
         ("data.name", settings.data.name, SOURCES),
         ("training.optimizer", settings.training.optimizer, OPTIMIZERS),
+        ("precision", settings.precision, PRECISIONS),
     ):
-        if value not in known:
+        if not isinstance(value, str) or value not in known:
             raise SettingsError(f"{key} must be one of {', '.join(known)}, got {value}")
     if settings.pool_sample is not None and settings.pool_sample < settings.acq_size:
         raise SettingsError(
@@ -142,6 +152,8 @@ def check_method(settings: Settings, pool: int, num_samples: int, num_classes: i
     log_probs = torch.full((pool, num_samples, num_classes), -torch.inf)
     log_probs[..., 0] = 0.0
     name = settings.method["name"]
+    if reserved := {"log_probs", "batch_size", "generator", "device", "memory_budget"} & settings.method.keys():
+        raise SettingsError(f"unknown setting method.{min(reserved)}: the method's own options only")
     try:
         METHODS[name](log_probs, pool, **method_options(settings))
     except (ValueError, TypeError) as error:

@@ -3,6 +3,7 @@
 The epoch, the optimiser and early stopping are those of the paper's runs; the labelled set is wholly on the device.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from torch.nn import functional as F
 
 from alkbald.errors import TrainingDiverged
 from alkbald.inference import evaluate
-from alkbald.model import MCDropoutNet
+from alkbald.model import MCDropoutModel
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -47,7 +48,7 @@ def epoch_order(num_labelled: int, epoch_size: int, generator: Generator) -> Int
 
 
 def fit(
-    model: MCDropoutNet,
+    model: MCDropoutModel,
     inputs: Float[Tensor, "N ..."],
     labels: Int[Tensor, " N"],
     validation_inputs: Float[Tensor, "V ..."],
@@ -63,6 +64,7 @@ def fit(
     max_epochs: int = 300,
     patience: int = 20,
     validation_samples: int = 20,
+    precision: str = "fp32",
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Fit:
     """Trains the model in place, and leaves it with the weights of its best epoch on validation.
@@ -80,22 +82,24 @@ def fit(
         optimizer: a name in `OPTIMIZERS`.
         epoch_size: samples an epoch if the labelled set is smaller; the incomplete last mini-batch is dropped.
         validation_samples: K of the validation; 0: dropout off.
+        precision: of the validation's inference, one of `inference.PRECISIONS`; training is in float32
+            (of convolutions on a GPU, with PyTorch's default products: tf32).
         progress: wraps the iteration over epochs, a progress bar say.
 
     Raises:
-        TrainingDiverged: the loss became NaN or infinite.
+        TrainingDiverged: the loss or a prediction became NaN or infinite.
     """
     optimise = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     best_epoch, best_accuracy, seconds_validation = 0, -1.0, 0.0
     best_weights: dict[str, Tensor] = {}
     for epoch in progress(range(1, max_epochs + 1)):
-        order = epoch_order(len(inputs), epoch_size, generator)
+        order = epoch_order(len(inputs), epoch_size, generator).to(inputs.device)
         masks = model.draw_masks(len(order), generator)
         steps = max(1, len(order) // batch_size)
         loss_sum = inputs.new_zeros(())
         for step in range(steps):
             rows = slice(step * batch_size, (step + 1) * batch_size)
-            chosen = order[rows].to(inputs.device)
+            chosen = order[rows]
             log_probs = model(inputs[chosen], [mask[rows] for mask in masks])
             loss = F.nll_loss(log_probs, labels[chosen])
             optimise.zero_grad(set_to_none=True)
@@ -107,10 +111,17 @@ def fit(
                 f"the training loss is {loss_sum.item()} in epoch {epoch}; try a lower learning rate"
             )
         start = time.perf_counter()  # the check above has waited for the device, as reading the accuracy will
-        accuracy, _ = evaluate(
-            model, validation_inputs, validation_labels, validation_samples, generator=validation_generator
+        accuracy, nll = evaluate(
+            model,
+            validation_inputs,
+            validation_labels,
+            validation_samples,
+            generator=validation_generator,
+            precision=precision,
         )
         seconds_validation += time.perf_counter() - start
+        if not math.isfinite(nll):
+            raise TrainingDiverged(f"predictions are not finite in epoch {epoch}; try a lower learning rate")
         if accuracy > best_accuracy:
             best_epoch, best_accuracy = epoch, accuracy
             # Cloned: the state dict holds references to tensors that training goes on changing.

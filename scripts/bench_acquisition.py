@@ -8,27 +8,22 @@ there). The peer is batchbald_redux as it ships, in float64. Writes OUTPUT/repor
 """
 
 import argparse
-import ctypes
 import statistics
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import torch
 from batchbald_redux.batchbald import CandidateBatch, compute_conditional_entropy, get_batchbald_batch
 from batchbald_redux.joint_entropy import ExactJointEntropy
+from benchmarking import Peak, Report, trained_on_mnist
 from torch import Tensor
 
 from alkbald.acquisition import Batch, bald, batchbald, kbald
-from alkbald.data import DataError, load
+from alkbald.errors import DataError
 from alkbald.inference import sample_log_probs
 from alkbald.information import joint_mutual_information
-from alkbald.model import mnist_cnn
 from alkbald.randomness import derived_generator
-from alkbald.runs import provenance
-from alkbald.training import fit
 
 OUTCOMES = 200_000  # simulated to judge a batch whose outcomes are too many to enumerate
 FINE_OUTCOMES = 1_000_000  # the same where ours and the peer's are compared
@@ -39,22 +34,13 @@ def predictions(
 ) -> tuple[str, Tensor]:
     """What they are, and log-probabilities [pool, num_samples, 10]."""
     try:
-        data = load("mnist", root=root, initial_per_class=labels_per_class, device=device)
+        model, data = trained_on_mnist(root, labels_per_class, device)
     except DataError as error:
         print(f"synthetic predictions, for want of MNIST: {error}")
         generator = derived_generator("synthetic")
         point = 3 * torch.randn(pool, 1, 10, generator=generator)
-        return "synthetic", (point + 2 * torch.randn(pool, num_samples, 10, generator=generator)).log_softmax(-1)
-    model = mnist_cnn(10, seed=0).to(device)
-    fit(
-        model,
-        data.pool_inputs[data.initial],
-        data.pool_labels[data.initial],
-        data.validation_inputs,
-        data.validation_labels,
-        generator=derived_generator("training"),
-        validation_generator=derived_generator("validation"),
-    )
+        logits = point + 2 * torch.randn(pool, num_samples, 10, generator=generator)
+        return "synthetic", logits.log_softmax(-1).to(device)
     inputs = torch.cat([data.pool_inputs, data.validation_inputs])[:pool]  # the paper's Table 1 has 60,000 points
     log_probs = sample_log_probs(model, inputs, num_samples, generator=derived_generator("scoring"))
     return f"MNIST, {10 * labels_per_class} labels", log_probs
@@ -100,40 +86,6 @@ class Bench:
         self.rows.append(row)
         print(f"  {what}: N {n}, K {k}, B {row['B']}: {row['seconds']:.3f} s, joint MI {joint:.4f}", flush=True)
         return batch, row
-
-
-class Peak:
-    """Most memory above that at the start: of the GPU's allocator, or resident on a CPU (read every millisecond)."""
-
-    def __init__(self, device: torch.device):
-        self._gpu = device.type == "cuda"
-        self.bytes = 0
-
-    def _now(self) -> int:
-        return (
-            torch.cuda.max_memory_allocated()
-            if self._gpu
-            else int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-        )
-
-    def __enter__(self):
-        if self._gpu:
-            torch.cuda.reset_peak_memory_stats()
-        else:  # memory that was freed and not given back would hide what is allocated next
-            ctypes.CDLL(None).malloc_trim(0)
-        self._start, self._stop = self._now(), threading.Event()
-        self._thread = threading.Thread(target=self._watch)
-        self._thread.start()
-        return self
-
-    def _watch(self) -> None:
-        while not self._stop.wait(0.001):
-            self.bytes = max(self.bytes, self._now() - self._start)
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join()
-        self.bytes = max(self.bytes, self._now() - self._start)
 
 
 def peer_2bald(log_probs: Tensor, batch_size: int) -> CandidateBatch:
@@ -282,7 +234,16 @@ def main() -> None:
     arguments = parser.parse_args()
     device = torch.device(arguments.device)
     bench = Bench(device, arguments.repeats)
-    report = Report(Path(arguments.output), bench, provenance(device))
+    report = Report(
+        Path(arguments.output),
+        device,
+        "Acquisition, measured",
+        "python scripts/bench_acquisition.py",
+        f"Medians of {arguments.repeats} runs after a warm-up (of one run where it is long, and of the peer). Joint "
+        "mutual information, in nats, is evaluated apart from the methods; s.e. is its standard error, 0 where all "
+        "outcomes are enumerated.",
+        bench.rows,
+    )
     quick = arguments.quick
 
     label, log_probs = predictions(arguments.data, 2, arguments.pool, 100, device)
@@ -296,41 +257,6 @@ def main() -> None:
         label, log_probs = predictions(arguments.data, 10, arguments.pool, 100, device)
         report.add(f"Ours and batchbald_redux: {label}", compare(bench, label, log_probs, arguments.peer_pool))
     print(report.text())
-
-
-class Report:
-    """Sections of tables, written out whenever one is added: an interrupted run leaves what it measured."""
-
-    def __init__(self, folder: Path, bench: Bench, source: dict):
-        self._folder, self._bench, self._source = folder, bench, source
-        self._sections: list[tuple[str, list[dict]]] = []
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def add(self, title: str, table: list[dict]) -> None:
-        self._sections.append((title, table))
-        (self._folder / "report.md").write_text(self.text() + "\n")
-        pd.DataFrame(self._bench.rows).to_csv(self._folder / "times.csv", index=False)
-
-    def text(self) -> str:
-        source = self._source
-        lines = [
-            "# Acquisition, measured",
-            "",
-            f"`python scripts/bench_acquisition.py`, {source['started'][:10]}, commit {source['commit'][:12]}"
-            f"{' with changes' if source['dirty'] else ''}: {source['device']}, {source['threads']} threads, torch "
-            f"{source['packages']['torch']}. Medians of {self._bench.repeats} runs after a warm-up (of one run where "
-            "it is long, and of the peer). Joint mutual information, in nats, is evaluated apart from the methods; "
-            "s.e. is its standard error, 0 where all outcomes are enumerated.",
-        ]
-        for title, table in self._sections:
-            lines += ["", f"## {title}", "", markdown(table)]
-        return "\n".join(lines)
-
-
-def markdown(table: list[dict]) -> str:
-    columns = list(dict.fromkeys(key for row in table for key in row))
-    rows = [columns, ["---"] * len(columns), *[[str(row.get(key, "")) for key in columns] for row in table]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 if __name__ == "__main__":

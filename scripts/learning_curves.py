@@ -2,6 +2,7 @@
 
 import argparse
 
+from alkbald.errors import UserError
 from alkbald.figures import CURVE, learning_curves, load_runs
 
 COLUMNS = {
@@ -26,7 +27,7 @@ def main() -> None:
     try:
         rounds = load_runs(arguments.folders)
         learning_curves(rounds).savefig(arguments.output, dpi=150)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, UserError) as error:
         raise SystemExit(f"error: {error}") from None
     for (data, method, acq_size, variant, seed), run in rounds.groupby([*CURVE, "seed"]):
         print(f"\n{method}, acq_size {acq_size}, {data}{', ' + variant if variant else ''}, seed {seed}")

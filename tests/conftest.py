@@ -3,8 +3,10 @@
 import os
 import shutil
 import sys
+from collections import Counter
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from hydra import compose as hydra_compose
@@ -14,6 +16,18 @@ from alkbald.settings import Settings, from_config
 
 torch.set_num_threads(1)  # the tests' tensors are small; threads would only wait for each other
 ROOT = Path(__file__).parents[1]
+hypothesis.settings.register_profile("fuzz", max_examples=2500)  # see the Makefile
+
+#: How the random inputs of test_fuzz.py ended.
+OUTCOMES: Counter[str] = Counter()
+
+
+def pytest_terminal_summary(terminalreporter):
+    if OUTCOMES:
+        ends = ", ".join(f"{count} {end}" for end, count in sorted(OUTCOMES.items()))
+        terminalreporter.write_line(f"{OUTCOMES.total()} random inputs: {ends}")
+
+
 sys.path.insert(0, str(Path(__file__).parent))
 
 FILES = [

@@ -1,14 +1,17 @@
 import functools
 import gzip
+import hashlib
 import http.server
+import io
 import threading
+import zipfile
 
 import pytest
 import torch
 from conftest import FILES, copy_mnist
 from torchvision import datasets
 
-from alkbald import data
+from alkbald import data, downloads
 from alkbald.data import DataError, load
 
 # The initial set of the paper's runs, as indices of the original training set.
@@ -108,18 +111,28 @@ def test_damaged_archives_are_named(file, damage, mnist_archives, tmp_path, no_n
 
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped"])
-def test_damage_to_unpacked_files_is_noticed(damage, mnist_archives, tmp_path, no_network):
+def test_damage_to_unpacked_files_is_mended(damage, mnist_archives, tmp_path, no_network):
     root = copy_mnist(mnist_archives, tmp_path)
     load("mnist", root=root)
     unpacked = root / "MNIST" / "raw" / "train-labels-idx1-ubyte"
-    content = bytearray(unpacked.read_bytes())
+    right = unpacked.read_bytes()
+    content = bytearray(right)
     if damage == "truncated":
         del content[1000:]
     else:
         content[1000] = (content[1000] + 1) % 10
     unpacked.write_bytes(content)
-    with pytest.raises(DataError, match=r"train-labels-idx1-ubyte, unpacked from .*, is truncated or damaged"):
-        load("mnist", root=root)
+    load("mnist", root=root)
+    assert unpacked.read_bytes() == right
+
+
+def test_pickles_of_old_torchvisions_are_not_read(mnist_archives, tmp_path, no_network):
+    root = copy_mnist(mnist_archives, tmp_path)
+    processed = root / "MNIST" / "processed"
+    processed.mkdir()
+    for name in ("training.pt", "test.pt"):
+        torch.save((torch.zeros(10, 28, 28, dtype=torch.uint8), torch.zeros(10, dtype=torch.long)), processed / name)
+    assert len(load("mnist", root=root).test_labels) == 10_000
 
 
 def test_downloads_go_through_torchvision(mnist_archives, tmp_path, monkeypatch):
@@ -138,18 +151,41 @@ def test_downloads_go_through_torchvision(mnist_archives, tmp_path, monkeypatch)
     assert mnist.pool_index[mnist.initial].tolist() == INITIAL
 
 
-def write_idx(path, array: torch.Tensor):
+def idx(array: torch.Tensor) -> bytes:
     header = bytes([0, 0, 8, array.dim()]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
-    path.write_bytes(header + array.byte().numpy().tobytes())
+    return header + array.byte().numpy().tobytes()
 
 
-def test_emnist_is_the_balanced_split_turned_upright(tmp_path):
-    raw = tmp_path / "EMNIST" / "raw"
-    raw.mkdir(parents=True)
+def publish(monkeypatch, name: str, archives: dict[str, bytes], raw) -> None:
+    """Puts archives into the folder of downloads, as if they were the published ones."""
+    raw.mkdir(parents=True, exist_ok=True)
+    for file, content in archives.items():
+        (raw / file).write_bytes(content)
+    cls = getattr(datasets, name)
+    md5 = {file: hashlib.md5(content, usedforsecurity=False).hexdigest() for file, content in archives.items()}
+    monkeypatch.setattr(cls, *(("md5", md5["gzip.zip"]) if name == "EMNIST" else ("resources", list(md5.items()))))
+    digests = {file: hashlib.sha256(content).hexdigest() for file, content in archives.items()}
+    monkeypatch.setitem(downloads.SHA256, name, digests)
+
+
+def publish_emnist(monkeypatch, root, images: torch.Tensor):
+    """One archive of archives, and the files that torchvision unpacks from it."""
+    raw = root / "EMNIST" / "raw"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for part in ("train", "test"):
+            for what, array in (("images-idx3", images), ("labels-idx1", torch.arange(len(images)) % 47)):
+                archive.writestr(f"gzip/emnist-balanced-{part}-{what}-ubyte.gz", gzip.compress(idx(array)))
+    publish(monkeypatch, "EMNIST", {"gzip.zip": buffer.getvalue()}, raw)
+    with zipfile.ZipFile(buffer) as archive:
+        for member in archive.namelist():
+            (raw / member.removeprefix("gzip/").removesuffix(".gz")).write_bytes(gzip.decompress(archive.read(member)))
+    return raw
+
+
+def test_emnist_is_the_balanced_split_turned_upright(tmp_path, monkeypatch):
     images = torch.randint(256, (47 * 4, 28, 28))
-    for part in ("train", "test"):
-        write_idx(raw / f"emnist-balanced-{part}-images-idx3-ubyte", images)
-        write_idx(raw / f"emnist-balanced-{part}-labels-idx1-ubyte", torch.arange(47 * 4) % 47)
+    publish_emnist(monkeypatch, tmp_path, images)
     emnist = load("emnist", root=tmp_path, validation_size=47)
     assert emnist.num_classes == 47
     assert len(emnist.initial) == 94
@@ -158,15 +194,44 @@ def test_emnist_is_the_balanced_split_turned_upright(tmp_path):
     assert torch.allclose(emnist.test_inputs.mean(), torch.tensor(0.0), atol=1e-4)
 
 
-def test_fashion_mnist_reads_its_own_folder(tmp_path):
+def test_damage_to_emnists_unpacked_files_is_mended(tmp_path, monkeypatch, no_network):
+    raw = publish_emnist(monkeypatch, tmp_path, torch.randint(256, (47 * 4, 28, 28)))
+    labels = raw / "emnist-balanced-train-labels-idx1-ubyte"
+    content = labels.read_bytes()
+    labels.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    load("emnist", root=tmp_path, validation_size=47)
+    assert labels.read_bytes() == content
+    (raw / "gzip.zip").unlink()
+    with pytest.raises(DataError, match=r"gzip.zip is missing"):
+        load("emnist", root=tmp_path, validation_size=47)
+
+
+def small_archives(train: int = 200, test: int = 50) -> dict[str, bytes]:
+    archives = {}
+    for part, n in (("train", train), ("t10k", test)):
+        archives[f"{part}-images-idx3-ubyte.gz"] = gzip.compress(idx(torch.randint(256, (n, 28, 28))))
+        archives[f"{part}-labels-idx1-ubyte.gz"] = gzip.compress(idx(torch.arange(n) % 10))
+    return archives
+
+
+def test_fashion_mnist_reads_its_own_folder(tmp_path, monkeypatch, no_network):
+    archives = small_archives()
     raw = tmp_path / "FashionMNIST" / "raw"
-    raw.mkdir(parents=True)
-    for part, n in (("train", 200), ("t10k", 50)):
-        write_idx(raw / f"{part}-images-idx3-ubyte", torch.randint(256, (n, 28, 28)))
-        write_idx(raw / f"{part}-labels-idx1-ubyte", torch.arange(n) % 10)
+    publish(monkeypatch, "FashionMNIST", archives, raw)
+    for file, content in archives.items():
+        (raw / file).with_suffix("").write_bytes(gzip.decompress(content))
     fashion = load("fashion_mnist", root=tmp_path, validation_size=50)
     assert (len(fashion.pool_labels), len(fashion.test_labels), fashion.num_classes) == (150, 50, 10)
-    # An archive beside them that is not the published one is not trusted.
+    # An archive beside them that is not the published one is not trusted, nor are files without their archive.
     (raw / FILES[0]).write_bytes(gzip.compress(b"something else"))
     with pytest.raises(DataError, match=f"{FILES[0]} is truncated or damaged"):
         load("fashion_mnist", root=tmp_path, validation_size=50)
+    (raw / FILES[0]).unlink()
+    unpacked = FILES[0].removesuffix(".gz")
+    with pytest.raises(DataError, match=f"{FILES[0]} is missing, and {unpacked} cannot be verified without it"):
+        load("fashion_mnist", root=tmp_path, validation_size=50)
+
+
+def test_the_digests_are_those_of_the_published_archives(mnist_archives):
+    for file, digest in downloads.SHA256["MNIST"].items():
+        assert hashlib.sha256((mnist_archives / file).read_bytes()).hexdigest() == digest

@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from alkbald.acquisition import batchbald, kbald
 from alkbald.inference import evaluate, sample_log_probs
-from alkbald.model import MCDropoutNet, Stage, mnist_cnn
+from alkbald.model import MCDropoutModel, MCDropoutNet, Stage, mnist_cnn
 
 
 def layer_by_layer(model: MCDropoutNet, inputs: torch.Tensor, num_samples: int, seed: int) -> torch.Tensor:
@@ -57,6 +58,165 @@ def test_sliced_equals_layer_by_layer_on_other_networks(dropouts):
         assert (sliced - layer_by_layer(model, inputs, 9, seed=2)).abs().max() < 1e-5
 
 
+dropouts = st.sampled_from([0.0, 0.3, 0.5, 0.99])  # at 0.99 layers lose all their units
+
+
+@st.composite
+def networks(draw) -> list[dict]:
+    """Up to two convolutions and two hidden linear layers, of any width, on 1 x 12 x 12 images."""
+    convolutions = [
+        {
+            "width": draw(st.integers(1, 9)),
+            "kernel": draw(st.integers(1, 3)),
+            "padding": draw(st.integers(0, 1)),
+            "pool": draw(st.integers(1, 2)),
+            "activation": draw(st.booleans()),
+            "dropout": draw(dropouts),
+        }
+        for _ in range(draw(st.integers(0, 2)))
+    ]
+    hidden = [{"width": draw(st.integers(1, 9)), "dropout": draw(dropouts)} for _ in range(draw(st.integers(0, 2)))]
+    return [*convolutions, *hidden, {"width": draw(st.integers(1, 4)), "activation": False}]
+
+
+def build(layers: list[dict]) -> MCDropoutNet:
+    torch.manual_seed(0)
+    stages, channels, side = [], 1, 12
+    for layer in layers:
+        width, kernel = layer["width"], layer.get("kernel")
+        options = {key: layer[key] for key in ("dropout", "pool", "activation") if key in layer}
+        if kernel:
+            padding = layer["padding"]
+            stages.append(Stage(nn.Conv2d(channels, width, kernel, padding=padding), **options))
+            channels, side = width, (side + 2 * padding - kernel + 1) // options["pool"]
+        else:
+            stages.append(Stage(nn.Linear(channels * side**2, width), **options))
+            channels, side = width, 1
+    return MCDropoutNet(stages)
+
+
+@given(networks(), st.integers(0, 4), st.integers(1, 4), st.sampled_from([1, 20_000, None]))
+@settings(max_examples=60, deadline=None)
+def test_sliced_equals_layer_by_layer_on_any_network(layers, size, num_samples, memory_budget):
+    model = build(layers)
+    inputs = torch.randn(size, 1, 12, 12, generator=generator())
+    expected = layer_by_layer(model, inputs, num_samples, seed=1)
+    sliced = sample_log_probs(model, inputs, num_samples, generator=generator(1), memory_budget=memory_budget)
+    assert sliced.shape == (size, num_samples, model.num_classes)
+    assert torch.allclose(sliced, expected, atol=1e-5, rtol=1e-5)
+
+
+class Residual(MCDropoutModel):
+    """Not made of stages: a skip connection goes around the dropout."""
+
+    num_classes = 3
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.last = nn.Linear(16, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def draw_masks(self, num_samples, generator):
+        return [torch.rand(num_samples, 8, generator=generator) < 0.5]
+
+    def forward(self, inputs, masks=None):
+        x = self.first(inputs.flatten(1)).relu()
+        y = self.second(x)
+        x = x + (y if masks is None else y * masks[0] * 2)
+        return self.last(x).log_softmax(-1)
+
+
+@pytest.mark.parametrize("memory_budget", [1, 3000, None])
+def test_a_model_without_stages_goes_through_its_forward_pass(memory_budget):
+    torch.manual_seed(0)
+    model, inputs = Residual(), torch.randn(11, 1, 4, 4)
+    log_probs = sample_log_probs(model, inputs, 5, generator=generator(4), memory_budget=memory_budget)
+    assert (log_probs - layer_by_layer(model, inputs, 5, seed=4)).abs().max() < 1e-5
+    assert (log_probs[:, 0] - log_probs[:, 1]).abs().max() > 1e-3
+
+
+class Opaque(MCDropoutModel):
+    """A net of stages that does not show them."""
+
+    def __init__(self, net: MCDropoutNet):
+        super().__init__()
+        self.net, self.draw_masks, self.forward = net, net.draw_masks, net.forward
+
+    num_classes = 10
+    draw_masks = forward = None
+
+
+def test_both_paths_agree():
+    net, inputs = mnist_cnn(10, seed=0), torch.randn(9, 1, 28, 28)
+    sliced = sample_log_probs(net, inputs, 7, generator=generator(2))
+    plain = sample_log_probs(Opaque(net), inputs, 7, generator=generator(2))
+    assert (sliced - plain).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("wrap", [lambda net: net, Opaque], ids=["sliced", "plain"])
+def test_bf16_is_nearly_fp32_and_comes_out_as_float32(wrap):
+    net, inputs = mnist_cnn(10, seed=0), torch.randn(20, 1, 28, 28)
+    full, half = (
+        sample_log_probs(wrap(net), inputs, 5, generator=generator(), precision=precision)
+        for precision in ("fp32", "bf16")
+    )
+    assert half.dtype == torch.float32
+    assert 1e-5 < (full - half).abs().max() < 0.05
+    assert (half.exp().sum(-1) - 1).abs().max() < 1e-5
+
+
+def test_impossible_precisions_are_refused():
+    model, inputs = mnist_cnn(10, seed=0), torch.randn(2, 1, 28, 28)
+    with pytest.raises(ValueError, match="precision must be one of fp32, tf32, bf16, got fp8"):
+        sample_log_probs(model, inputs, 2, generator=generator(), precision="fp8")
+    with pytest.raises(ValueError, match="tf32 needs an NVIDIA GPU"):
+        sample_log_probs(model, inputs, 2, generator=generator(), precision="tf32")
+
+
+def test_products_on_a_gpu_are_as_exact_as_before_afterwards(monkeypatch):
+    seen = []
+    forward = MCDropoutNet.forward
+    monkeypatch.setattr(MCDropoutNet, "forward", lambda *args: seen.append(_products()) or forward(*args))
+    before = _products()
+    sample_log_probs(mnist_cnn(10, seed=0), torch.randn(2, 1, 28, 28), 2, generator=generator())
+    assert seen == [("ieee", "ieee")]
+    assert _products() == before
+
+
+def _products() -> tuple[str, str]:
+    return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+
+
+def test_a_device_out_of_memory_gets_smaller_chunks_and_a_line(monkeypatch, caplog):
+    model, inputs = mnist_cnn(10, seed=0), torch.randn(50, 1, 28, 28)
+    expected = sample_log_probs(model, inputs, 3, generator=generator())
+    sizes = []
+
+    def stage(self, x, mask, forward=Stage.forward):
+        if self is model.stages[0]:
+            sizes.append(len(x))
+            if len(x) > 13:
+                raise torch.OutOfMemoryError("out of memory")
+        return forward(self, x, mask)
+
+    monkeypatch.setattr(Stage, "forward", stage)
+    log_probs = sample_log_probs(model, inputs, 3, generator=generator())
+    assert (log_probs - expected).abs().max() < 1e-5
+    assert sizes[1:] == [50, 25, 12, 12, 12, 12, 2]  # the first is the one input that tells what an input takes
+    assert [record.getMessage() for record in caplog.records] == [
+        "out of memory: going on with 25 inputs at a time",
+        "out of memory: going on with 12 inputs at a time",
+    ]
+
+
+def test_one_input_too_many_for_a_device_is_an_error(monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(nn.Linear, "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        sample_log_probs(mnist_cnn(10, seed=0), torch.randn(4, 1, 28, 28), 3, generator=generator())
+
+
 def test_masks_are_consistent_across_inputs_chunks_and_a_smaller_last_chunk():
     model = mnist_cnn(10, seed=0)
     inputs = torch.randn(1, 1, 28, 28).repeat(11, 1, 1, 1)
@@ -84,6 +244,27 @@ def test_chunks_change_nothing_but_rounding_and_draws_differ():
     again = generator(5)
     assert torch.equal(sample_log_probs(model, inputs, 4, generator=again), whole)
     assert (sample_log_probs(model, inputs, 4, generator=again) - whole).abs().max() > 1e-3
+
+
+def test_the_number_of_threads_changes_nothing_but_rounding():
+    model = mnist_cnn(10, seed=0)
+    inputs = torch.randn(60, 1, 28, 28)
+    results = []
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            log_probs = sample_log_probs(model, inputs, 10, generator=generator())
+            again = sample_log_probs(model, inputs, 10, generator=generator())
+            assert torch.equal(log_probs, again)  # bit for bit, for one number of threads
+            results.append((log_probs, batchbald(log_probs, 6, max_particles=200), kbald(log_probs, 6, order=2)))
+    finally:
+        torch.set_num_threads(before)
+    for log_probs, *batches in results[1:]:
+        assert (log_probs - results[0][0]).abs().max() < 1e-5
+        for batch, first in zip(batches, results[0][1:], strict=True):
+            assert batch.indices == first.indices
+            assert batch.scores == pytest.approx(first.scores, abs=1e-5)
 
 
 def test_no_inputs_give_no_predictions():

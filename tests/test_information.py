@@ -215,3 +215,52 @@ def test_what_is_no_log_probability_is_refused_by_its_pool_index():
     with pytest.raises(TypeError, match="floating point"):
         check_probabilities(torch.zeros(1, 1, 1, dtype=torch.long))
     assert check_probabilities(good.bfloat16().float().log_softmax(-1).half()).dtype == torch.float32
+
+
+def test_a_device_out_of_memory_gets_smaller_tiles_and_a_line(monkeypatch, caplog):
+    probs = random_log_probs(40, 8, 4, dtype=torch.float64).exp().transpose(0, 1).contiguous()
+    particles = exact_particles()
+    expected = particles.predictive_entropy(probs)
+    sizes = []
+
+    def compute(self, probs, tile, exact=OutcomeParticles._predictive_entropy):
+        sizes.append(tile)
+        if tile > 2**17:
+            raise torch.OutOfMemoryError("out of memory")
+        return exact(self, probs, tile)
+
+    monkeypatch.setattr(OutcomeParticles, "_predictive_entropy", compute)
+    assert torch.allclose(particles.predictive_entropy(probs), expected, atol=1e-12)
+    assert sizes == [2**18, 2**17]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"out of memory: going on with {2**17} matrix elements at a time"
+    ]
+
+
+def test_many_outcomes_are_enumerated_in_parts_to_the_same_value(monkeypatch):
+    log_probs = random_log_probs(8, 30, 4)
+    particles = OutcomeParticles.prior(30, log_probs)
+    for point in log_probs.exp():
+        particles = particles.extended(point)
+    value, error = joint_mutual_information(log_probs)
+    assert value == pytest.approx(particles.information(), abs=1e-10)
+    assert error == 0
+
+
+def test_products_are_float32_whatever_the_program_has_set(monkeypatch):
+    seen = []
+    exact = OutcomeParticles._predictive_entropy
+    monkeypatch.setattr(
+        OutcomeParticles,
+        "_predictive_entropy",
+        lambda *args: seen.append(torch.backends.cuda.matmul.fp32_precision) or exact(*args),
+    )
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "tf32"
+        exact_particles().predictive_entropy(random_log_probs(5, 8, 4).exp().transpose(0, 1).contiguous())
+        assert seen == ["ieee"]
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before

@@ -1,17 +1,12 @@
-import csv
 import math
-import os
-import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
-from conftest import ROOT, SMALL, make_settings
+from conftest import SMALL, make_settings
 
 from alkbald import loop
-from alkbald.errors import SettingsError
+from alkbald.errors import RecordError, SettingsError, TrainingDiverged
+from alkbald.runs import Run
 
 METHODS = ["random", "bald", "2bald", "3bald", "kbald", "batchbald"]
 TIMES_AND_MEMORY = {"peak_memory_bytes"}
@@ -200,27 +195,45 @@ def test_sizes_that_the_data_cannot_serve_are_refused_before_work(override, mess
     assert not list(tmp_path.iterdir())
 
 
-def command(out, *overrides):
-    line = [sys.executable, "run.py", "data=digits", f"out={out}", "device=cpu", *SMALL, *overrides]
-    return {"args": line, "cwd": ROOT, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+def test_a_blow_up_names_round_and_epoch_and_keeps_earlier_rounds(tmp_path, monkeypatch):
+    settings = make_settings(tmp_path, *SMALL)
+    expected = loop.run(make_settings(tmp_path / "whole", *SMALL))
+    fit = loop.fit
+
+    def diverging(model, inputs, *args, **kwargs):
+        return fit(model, inputs * (1 if len(inputs) <= 20 else torch.nan), *args, **kwargs)
+
+    monkeypatch.setattr(loop, "fit", diverging)
+    with pytest.raises(TrainingDiverged, match="round 1: the training loss is nan in epoch 1; try a lower"):
+        loop.run(settings)
+    monkeypatch.undo()
+    assert len(Run(settings).rounds) == 1
+    assert rounds_of(loop.run(settings)) == rounds_of(expected)
 
 
-def test_the_command_line_is_quiet_without_a_terminal_and_survives_ctrl_c(tmp_path):
-    process = subprocess.Popen(**command(tmp_path), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    rounds = None
-    while process.poll() is None and not (rounds := next(tmp_path.rglob("rounds.csv"), None)):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, out + err
-    assert "recording in" in out
-    assert err == "interrupted; the same command goes on after the last complete round\n"
-    done = subprocess.run(**command(tmp_path), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0
-    assert "resuming after round" in done.stdout
-    assert done.stderr == ""
-    with rounds.open(newline="") as file:
-        assert [row["labelled"] for row in csv.DictReader(file)] == ["20", "30", "40"]
+def test_points_that_are_not_of_these_data_are_refused(tmp_path):
+    settings = make_settings(tmp_path, *SMALL, "max_labels=30")
+    run = loop.run(settings)
+    path = run.folder / "acquired.csv"
+    text = path.read_text()
+    first = text.splitlines()[1].split(",")
+    longer = make_settings(tmp_path, *SMALL)
+    for column, value in ((3, "-1"), (3, "99999"), (4, str((int(first[4]) + 1) % 10)), (2, "7")):
+        changed = [*first[:column], value, *first[column + 1 :]]
+        path.write_text(text.replace(",".join(first), ",".join(changed), 1))
+        with pytest.raises(RecordError, match=r"acquired\.csv: pool position .* does not fit the data"):
+            loop.run(longer)
+    path.write_text(text)
+    assert len(loop.run(longer).rounds) == 3
+
+
+def test_peak_memory_is_the_runs_own(tmp_path):
+    before = torch.ones(2**28, dtype=torch.uint8)  # 256 MiB, in use before the run
+    del before
+    loop.reset_peak_memory(torch.device("cpu"))
+    quiet = loop.peak_memory(torch.device("cpu"))
+    held = torch.ones(2**27, dtype=torch.uint8)
+    assert loop.peak_memory(torch.device("cpu")) - quiet > 0.9 * held.numel()
 
 
 def test_real_mnist_end_to_end(mnist_root, tmp_path):

@@ -67,3 +67,11 @@ def test_values_out_of_range_are_refused():
         MCDropoutNet([Stage(nn.Linear(1, 1), dropout=0.5)])
     with pytest.raises(ValueError, match="num_samples must be at least 1, got 0"):
         mnist_cnn(10, seed=0).draw_masks(0, generator())
+
+
+def test_layers_that_cannot_be_sliced_are_refused():
+    for layer in (nn.Conv2d(4, 4, 3, groups=2), nn.Conv2d(4, 4, 3, padding=1, padding_mode="reflect")):
+        with pytest.raises(ValueError, match="ungrouped and padded with zeros"):
+            Stage(layer)
+    with pytest.raises(ValueError, match="needs a bias"):
+        Stage(nn.Linear(4, 4, bias=False))

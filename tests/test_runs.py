@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from conftest import make_settings
 from alkbald import runs
 from alkbald.errors import RecordError
 from alkbald.runs import Run, run_folder
+from alkbald.status import status
 
 
 def row(number, batch=10):
@@ -20,8 +22,8 @@ def points(number):
 
 def started(settings):
     run = Run(settings)
-    run.start(torch.device("cpu"))
-    return run
+    with run.writing(torch.device("cpu")):
+        return run
 
 
 def read(path):
@@ -121,15 +123,75 @@ def test_provenance_has_an_entry_a_start(tmp_path):
         assert key in entries[0]
 
 
+def test_a_torn_last_line_is_dropped_and_its_round_done_again(tmp_path):
+    """However short a copy was cut, what is read is a beginning of what was written."""
+    settings = make_settings(tmp_path)
+    run = started(settings)
+    for number in range(3):
+        run.append(row(number), points(number))
+    for name in ("rounds.csv", "acquired.csv"):
+        content = (run.folder / name).read_bytes()
+        last_line = content[:-1].rfind(b"\n") + 1
+        for length in range(last_line, len(content)):
+            (run.folder / name).write_bytes(content[:length])
+            torn = Run(settings)
+            assert torn.rounds == run.rounds[:2]
+            assert torn.acquired == run.acquired[:20]
+        (run.folder / name).write_bytes(content)
+    assert Run(settings).rounds == run.rounds
+
+
+def test_a_torn_last_line_of_a_finished_run_is_mended(tmp_path):
+    settings = make_settings(tmp_path, "max_labels=40")
+    run = started(settings)
+    for number in range(2):
+        run.append(row(number), points(number))
+    run.append(row(2, batch=None), [])
+    assert run.is_complete
+    path = run.folder / "acquired.csv"
+    path.write_bytes(path.read_bytes()[:-3])
+    torn = Run(settings)
+    assert torn.rounds == run.rounds[:1]
+    assert torn.acquired == run.acquired[:10]
+
+
+def test_a_kill_while_a_finished_run_is_extended_is_mended(tmp_path):
+    run = started(make_settings(tmp_path, "max_labels=30"))
+    run.append(row(0), points(0))
+    run.append(row(1, batch=None), [])
+    longer = make_settings(tmp_path, "max_labels=40")
+    again = started(longer)
+    again.acquired += [{**point, "round": "1"} for point in again.acquired]
+    runs._write(run.folder / "acquired.csv", runs.ACQUIRED_COLUMNS, again.acquired)  # and here it is killed
+    for settings in (longer, make_settings(tmp_path, "max_labels=30")):
+        assert [row["round"] for row in Run(settings).rounds] == ["0"]
+        assert len(Run(settings).acquired) == 10
+
+
+def test_a_start_on_another_machine_is_told(tmp_path, monkeypatch, capsys):
+    settings = make_settings(tmp_path)
+    started(settings).append(row(0), points(0))
+    started(settings)
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
+    started(settings)
+    assert "not bit for bit those of a run without a change: threads 1 -> 77" in capsys.readouterr().out
+
+
 def test_files_that_do_not_fit_are_refused(tmp_path):
     settings = make_settings(tmp_path)
     run = started(settings)
-    run.append(row(0), points(0))
+    for number in range(3):
+        run.append(row(number), points(number))
     files = {name: (run.folder / name).read_text() for name in ("rounds.csv", "acquired.csv", "config.yaml")}
     for name, content, message in [
-        ("acquired.csv", None, r"acquired\.csv does not fit"),
-        ("acquired.csv", files["acquired.csv"][:-20], r"acquired\.csv"),
-        ("rounds.csv", files["rounds.csv"][:-5], r"rounds\.csv is damaged|does not fit"),
+        ("acquired.csv", None, r"acquired\.csv does not fit rounds\.csv in round 0"),
+        ("acquired.csv", files["acquired.csv"][:200], r"does not fit"),
+        ("acquired.csv", files["acquired.csv"].replace("1,7", "1,x"), r"acquired\.csv is damaged"),
+        ("rounds.csv", files["rounds.csv"].replace("1,30,", "1,31,"), r"does not fit rounds\.csv in round 1"),
+        ("rounds.csv", files["rounds.csv"].replace("accuracy", "accurcy"), r"rounds\.csv is damaged"),
+        ("rounds.csv", files["rounds.csv"].replace("1,30,", "1,30,7,"), r"rounds\.csv is damaged"),
+        ("rounds.csv", "\0\n" + files["rounds.csv"], r"rounds\.csv is damaged"),
         ("config.yaml", None, r"config\.yaml is missing or damaged"),
         ("config.yaml", "a: [", r"config\.yaml is missing or damaged"),
     ]:
@@ -147,3 +209,50 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RecordError, match=r"out=.*file: cannot make"):
         started(make_settings(tmp_path / "file"))
+
+
+def test_a_second_process_is_refused_and_told_of_the_first(tmp_path):
+    settings = make_settings(tmp_path)
+    run = Run(settings)
+    with run.writing(torch.device("cpu")):
+        assert runs.is_locked(run.folder)
+        with (
+            pytest.raises(RecordError, match=f"is being written by process {os.getpid()} on "),
+            Run(settings).writing(torch.device("cpu")),
+        ):
+            pass
+        run.append(row(0), points(0))
+    assert not runs.is_locked(run.folder)
+
+
+def test_what_another_process_has_recorded_meanwhile_is_read(tmp_path):
+    settings = make_settings(tmp_path)
+    early = Run(settings)
+    started(settings).append(row(0), points(0))
+    assert early.rounds == []
+    with early.writing(torch.device("cpu")):
+        assert len(early.rounds) == 1
+
+
+def test_why_a_run_failed_is_kept_until_it_goes_on(tmp_path):
+    settings = make_settings(tmp_path, "max_labels=30")
+    run = Run(settings)
+    with pytest.raises(ValueError, match="no"), run.writing(torch.device("cpu")):
+        raise ValueError("no\nway")
+    assert status(run.folder)["state"] == "failed"
+    assert status(run.folder)["reason"] == "no way"
+    with run.writing(torch.device("cpu")):
+        assert status(run.folder)["state"] == "running"
+        run.append(row(0), points(0))
+    assert status(run.folder) == {
+        "state": "partial",
+        "rounds": "1",
+        "labelled": "20 of 30",
+        "accuracy": "0.3000",
+        "reason": "",
+    }
+    run.append(row(1, batch=None), [])
+    assert status(run.folder)["state"] == "complete"
+    (run.folder / "rounds.csv").write_text("nonsense\n")
+    assert status(run.folder)["state"] == "damaged"
+    assert "rounds.csv is damaged" in status(run.folder)["reason"]

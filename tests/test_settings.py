@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from alkbald.acquisition import METHODS
 from alkbald.errors import SettingsError
+from alkbald.runs import defining_settings
 from alkbald.settings import check_method, flat_keys, from_config
 
 
@@ -36,7 +37,7 @@ def run_command(*overrides: str) -> subprocess.CompletedProcess:
             "data=digits max_labels=60 acq_size=40 method=kbald method.order=5",
             "method.order=5: order 5 at batch_size 40",
         ),
-        ("-m data=digits acq_size=0,1", "acq_size must be at least 1, got 0"),
+        ("-m data=digits method=2bald,nope", "method must be one of 2bald,"),
     ],
 )
 def test_a_wrong_command_line_ends_in_one_line(overrides, message, tmp_path):
@@ -67,8 +68,13 @@ def test_a_wrong_command_line_ends_in_one_line(overrides, message, tmp_path):
         ("training.learning_rate=inf", r"training\.learning_rate must be between"),
         ("training.batch_size=0", r"training\.batch_size must be at least 1"),
         ("training.validation_samples=-1", r"training\.validation_samples must be at least 0"),
+        ("precision=fp8", "precision must be one of fp32, tf32, bf16, got fp8"),
+        ("threads=0", "threads must be between 1"),
         ("device=tpu", "device must be auto, cpu, cuda or cuda:N, got tpu"),
         ("device=cuda:99", "device must be auto, cpu or one of"),
+        ("method.name=[1]", r"method\.name must be one of"),
+        ("+method.generator=null", r"unknown setting method\.generator"),
+        ("+method.device=nope", r"unknown setting method\.device"),
         (
             "method=kbald method.order=0",
             r"method=kbald, method\.order=0: order must be an integer of at least 1, got 0",
@@ -130,6 +136,18 @@ def test_overlays_compose():
     assert (repeated.data.noise, repeated.data.repeats, repeated.data.validation_size) == (0.1, 3, 1024)
     assert from_config(compose("experiment=demo")).data.name == "digits"
     assert from_config(compose("experiment=demo", "max_labels=30")).max_labels == 30
+
+
+@pytest.mark.parametrize("curve", sorted(path.stem for path in (ROOT / "configs" / "curve").iterdir()))
+def test_a_curve_is_a_method_and_its_batch_size(curve):
+    method, size = curve.split("-")
+    chosen = from_config(compose(f"curve={curve}"))
+    assert (chosen.method, chosen.acq_size) == (from_config(compose(f"method={method}")).method, int(size))
+
+
+def test_the_cpu_protocol_changes_two_settings(tmp_path):
+    full, cpu = (defining_settings(make_settings(tmp_path, *overrides)) for overrides in ([], ["protocol=cpu"]))
+    assert {key for key in full if full[key] != cpu[key]} == {"pool_sample", "training.validation_samples"}
 
 
 def test_the_recorded_config_is_the_resolved_one(tmp_path):

@@ -33,6 +33,35 @@ def easy_data(n: int = 40):
     return inputs, labels
 
 
+def test_training_is_the_plain_loop():
+    """Two epochs by hand: NCHW, masks multiplied in, PyTorch's plain Adam."""
+    inputs, labels = easy_data()
+    model, plain = mnist_cnn(2, seed=0), mnist_cnn(2, seed=0).to(memory_format=torch.contiguous_format)
+    options = {"epoch_size": 96, "batch_size": 32, "max_epochs": 2, "patience": 9, "validation_samples": 0}
+    fitted = fit(
+        model, inputs, labels, inputs, labels, generator=generator(1), validation_generator=generator(2), **options
+    )
+    draws = generator(1)
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3, weight_decay=5e-4, fused=False, foreach=False)
+    weights = []
+    for _ in range(2):
+        order = epoch_order(len(inputs), 96, draws)
+        masks = plain.draw_masks(96, draws)
+        for rows in torch.arange(96).split(32):
+            x = inputs[order[rows]]
+            for stage, mask in zip(plain.stages, [*masks, None], strict=True):
+                x = stage.layer(x.flatten(1) if isinstance(stage.layer, torch.nn.Linear) else x)
+                if mask is not None:
+                    x = x * mask[rows].reshape(*x.shape[:2], *[1] * (x.dim() - 2)) / 0.5
+                    x = torch.relu(torch.nn.functional.max_pool2d(x, 2) if x.dim() == 4 else x)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(x, labels[order[rows]]).backward()
+            optimizer.step()
+        weights.append({name: weight.clone() for name, weight in plain.state_dict().items()})
+    for name, weight in weights[fitted.best_epoch - 1].items():
+        assert torch.allclose(model.state_dict()[name], weight, atol=2e-5), name
+
+
 def test_training_learns():
     inputs, labels = easy_data()
     model = mnist_cnn(2, seed=0)

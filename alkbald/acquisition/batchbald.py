@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
-from alkbald.acquisition.pool import Pool, first_best
+from alkbald.acquisition.pool import Pool
 from alkbald.information import OutcomeParticles
 
 #: Candidates evaluated at a time: enough for a matrix product, few enough that the bounds can stop early.
@@ -75,31 +75,35 @@ def batchbald(
         raise ValueError(f"max_particles must be an integer of at least 1, got {max_particles!r}")
     generator = generator or torch.Generator().manual_seed(0)
     pool = Pool(log_probs, memory_budget=memory_budget, device=device)
-    particles = OutcomeParticles.prior(log_probs.shape[1], pool.bald)
+    particles = OutcomeParticles.prior(log_probs.shape[1], pool.sample_entropy)
+    # What is dropped as negligible counts as known: over all picks, no more than rounding.
+    negligible = tie_margin(pool.dtype) / max(1, batch_size)
     bounds = pool.bald.clone()
     picks, scores = [], []
     for s in range(batch_size):
-        pick = _lazy_pick(pool, particles, bounds)
+        pick = _lazy_pick(pool, particles, bounds, picks)
         picks.append(pick)
         extended = particles.extended(pool.probs_of(pick))
-        scores.append(max(extended.information(), scores[-1] if s else 0.0))
+        scores.append(extended.information())
+        if s == batch_size - 1:
+            break
         share = min(1.0, extended.unknowns.sum().item() / _ENOUGH_UNKNOWN) ** 2
         enough = max(math.ceil(share * max_particles), min(_FEWEST, max_particles))
         fit = enough if extended.is_resampled else max_particles
-        particles = extended.reduced(enough, generator, unless=fit, negligible=tie_margin(bounds.dtype))
+        particles = extended.reduced(enough, generator, unless=fit, negligible=negligible)
         if particles.is_resampled:  # a sample of the outcomes may value a point more than the outcomes did
             bounds.fill_(math.inf)
         bounds[picks] = -math.inf
     return pool.batch(picks, scores)
 
 
-def _lazy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " N"]) -> int:
+def _lazy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " N"], picks: list[int]) -> int:
     """The rank of greatest gain.
 
     Args:
         bounds: of every rank, what its gain cannot exceed; -inf is out of the question. Lowered in place.
     """
-    margin = tie_margin(bounds.dtype)
+    margin = tie_margin(pool.dtype)
     fresh = torch.full_like(bounds, -math.inf)  # gains under the full state
 
     def gains(ranks: Int[Tensor, " n"], state: OutcomeParticles) -> Float[Tensor, " n"]:
@@ -129,4 +133,4 @@ def _lazy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " 
     while len(ranks := can_win()):
         evaluate(ranks[:block])
         block += block // 4  # where bounds tell points apart badly, evaluate many at a time
-    return first_best(fresh, pool)
+    return pool.first_best(fresh, picks)

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
-from alkbald.acquisition.pool import Pool, first_best
+from alkbald.acquisition.pool import Pool
 from alkbald.information import OutcomeParticles
 
 #: Points evaluated at a time: enough for a matrix product, few enough that lazy evaluation can stop early.
@@ -75,12 +75,12 @@ def kbald(
             blocks = sorted(blocks, key=lambda start: -state.gains[start : start + _BLOCK].max().item())
         best = -math.inf
         for start in blocks:
-            if gains_only_fall and state.gains[start : start + _BLOCK].max() < best - tie_margin(pool.bald.dtype):
+            if gains_only_fall and state.gains[start : start + _BLOCK].max() < best - tie_margin(pool.dtype):
                 break
             best = max(best, state.update(start))
-        pick = first_best(state.gains, pool)
+        pick = pool.first_best(state.gains, state.picks)
         scores.append((scores[-1] if s else 0.0) + state.gains[pick].item())
-        state.add(pick)
+        state.add(pick, is_last=s == batch_size - 1)
     return pool.batch(state.picks, scores)
 
 
@@ -96,7 +96,7 @@ class _State:
         self._pool = pool
         self._order = order
         # In float64: at higher orders, large coefficients weigh sums over many subsets against each other.
-        self.gains = pool.bald.to(torch.float64, copy=True)
+        self.gains = pool.bald.clone()
         self.picks: list[int] = []
         # By subset size u: the outcomes of every subset of the picks, in a list a pick for those whose last pick it is.
         self._tables: dict[int, list[list[OutcomeParticles]]] = {u: [] for u in range(1, order)}
@@ -113,17 +113,19 @@ class _State:
                 for subset in (subset for subsets in by_pick[self._seen[start] :] for subset in subsets):
                     self._information[u, block] += self._pool.marginal_entropy[block] - subset.predictive_entropy(probs)
             self._seen[start] = s
-            gains = self._pool.bald[block].to(torch.float64, copy=True)
+            gains = self._pool.bald[block].clone()
             for u in range(1, min(s, self._order - 1) + 1):
                 gains -= _coefficient(s, u, self._order) * self._information[u, block]
             self.gains[block] = gains
             self.gains[self.picks] = -math.inf
         return self.gains[block].max().item()
 
-    def add(self, pick: int) -> None:
-        """Adds a pick, and the subsets that end in it."""
+    def add(self, pick: int, *, is_last: bool) -> None:
+        """Adds a pick, and the subsets that end in it unless nothing is to come that would need them."""
         self.picks.append(pick)
         self.gains[pick] = -math.inf
+        if is_last:
+            return
         probs = self._pool.probs_of(pick)
         prior = OutcomeParticles.prior(len(probs), probs)
         for u in range(self._order - 1, 0, -1):  # largest first: smaller tables are still without this pick
@@ -139,7 +141,7 @@ def _table_bytes(pool: Pool, batch_size: int, order: int) -> int:
     """Bytes of the outcome tables: of all subsets of the picks but the last, of each size below the order."""
     _, num_samples, num_classes = pool.shape
     rows = sum(comb(batch_size - 1, u) * num_classes**u for u in range(1, order))
-    return rows * num_samples * pool.bald.element_size()
+    return rows * (num_samples + 1) * pool.dtype.itemsize
 
 
 def _check_tables(pool: Pool, batch_size: int, order: int) -> None:

@@ -6,12 +6,15 @@ BALD bounds every gain that a point can have in exact BatchBALD, so greedy selec
 mostly never comes to the rest.
 """
 
+import os
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from alkbald.acquisition.batch import Batch, tie_margin
-from alkbald.information import TINY, check_probabilities, check_shape
+from alkbald.devices import halving
+from alkbald.information import TINY, check_shape, checked_sums, entropy
 
 #: Elements of log_probs that a pass reads at a time: what stays in a core's cache between the operations of the pass.
 _CHUNK = 2**19
@@ -21,11 +24,13 @@ class Pool:
     """Checked predictions, and what of them every method needs.
 
     Attributes:
-        bald: I[Y_n; Omega] by rank, descending; equal scores in order of their pool index.
+        bald: I[Y_n; Omega] by rank, descending; equal scores in order of their pool index. In float64, as sums over
+            many terms are.
         index: pool index by rank.
         sample_entropy: [N, K], H[Y_n | omega_k] by rank.
-        marginal_entropy: [N], H[Y_n] by rank.
+        marginal_entropy: [N], H[Y_n] by rank, in float64.
         shape: N, K, C.
+        dtype: what probabilities and products are in: float64 if log_probs are, else float32.
         memory_budget: bytes.
     """
 
@@ -41,40 +46,47 @@ class Pool:
         Args:
             log_probs: natural log-probabilities, on any device.
             memory_budget: bytes of probabilities kept; what does not fit is made anew each time it is asked for. None:
-                512 MiB on a CPU, half of what is free on a GPU.
+                a quarter of what is free but at most 512 MiB on a CPU, half of what is free on a GPU.
             device: where to compute; None: where log_probs are.
 
         Raises:
             TypeError, ValueError: log_probs that are none (see `information.check_probabilities`).
         """
-        self._log_probs = log_probs
+        self._log_probs = log_probs.detach()
         self._device = device or log_probs.device
-        self._dtype = torch.float64 if log_probs.dtype == torch.float64 else torch.float32
+        self.dtype = torch.float64 if log_probs.dtype == torch.float64 else torch.float32
         if memory_budget is None:
             on_gpu = self._device.type == "cuda"
-            memory_budget = torch.cuda.mem_get_info(self._device)[0] // 2 if on_gpu else 2**29
+            memory_budget = free_memory(self._device) // 2 if on_gpu else min(2**29, free_memory(self._device) // 4)
+        if memory_budget < 0:
+            raise ValueError(f"memory_budget must be at least 0, got {memory_budget}")
         self.memory_budget = memory_budget
         check_shape(log_probs)
         n, num_samples, num_classes = self.shape = log_probs.shape
-        sample_entropy = torch.empty(n, num_samples, dtype=self._dtype, device=self._device)
-        marginal_entropy = torch.empty(n, dtype=self._dtype, device=self._device)
+        sample_entropy = torch.empty(n, num_samples, dtype=self.dtype, device=self._device)
+        marginal_entropy = torch.empty(n, dtype=torch.float64, device=self._device)
         points = max(1, _CHUNK // (num_samples * num_classes))
         for start in range(0, n, points):
             chunk = self._read(slice(start, start + points))
-            probs = check_probabilities(chunk, first=start)
-            mean = probs.mean(1)
-            marginal_entropy[start : start + points] = -(mean * mean.clamp_min(TINY).log()).sum(-1)
-            # 0 * log 0 is 0: the logarithm is bounded before the product.
+            probs = chunk.exp()
+            sums = checked_sums(chunk, probs, start)
+            marginal_entropy[start : start + points] = entropy((probs / sums[..., None]).mean(1).double())
+            # 0 * log 0 is 0: the logarithm is bounded before the product. Dividing p by its sum z: H = log z - ... / z.
             plogp = chunk.clamp_min_(-100).mul_(probs)
-            sample_entropy[start : start + points] = plogp.sum(-1).neg_()
-        self.bald, self.index = (marginal_entropy - sample_entropy.mean(1)).sort(descending=True, stable=True)
+            sample_entropy[start : start + points] = sums.log() - plogp.sum(-1) / sums
+        bald = marginal_entropy - sample_entropy.mean(1, dtype=torch.float64)
+        self.bald, self.index = bald.sort(descending=True, stable=True)
         self.sample_entropy = sample_entropy[self.index]
         self.marginal_entropy = marginal_entropy[self.index]
 
         # Memory that is not written to is not there: only the ranks that are asked for cost anything on a CPU.
         bytes_a_point = num_samples * num_classes * sample_entropy.element_size()
-        self._kept = min(n, memory_budget // bytes_a_point)
-        self._probs = sample_entropy.new_empty(num_samples, self._kept, num_classes)
+        self._probs, self._kept = halving(
+            lambda kept: sample_entropy.new_empty(num_samples, kept, num_classes),
+            min(n, memory_budget // bytes_a_point),
+            "points kept",
+            least=0,
+        )
         self._made = 0
 
     def __len__(self) -> int:
@@ -92,7 +104,7 @@ class Pool:
     def _read(self, rows: slice | Tensor) -> Float[Tensor, "n K C"]:
         """A copy of log_probs, on the device and in the precision that is computed in."""
         chunk = self._log_probs[rows if isinstance(rows, slice) else rows.to(self._log_probs.device)]
-        return chunk.to(self._device, self._dtype, copy=isinstance(rows, slice))
+        return chunk.to(self._device, self.dtype, copy=isinstance(rows, slice))
 
     def probs(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
         """p(y | x_n, omega_k) of some ranks, samples first; at least TINY, so that logarithms are finite."""
@@ -110,10 +122,35 @@ class Pool:
         return self._probs.index_select(1, ranks)
 
     def _make(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
-        return self._read(self.index[ranks]).exp_().clamp_min_(TINY).transpose(0, 1)
+        probs = self._read(self.index[ranks]).exp_()
+        return probs.div_(probs.sum(-1, keepdim=True)).clamp_min_(TINY).transpose(0, 1)
+
+    def first_best(self, gains: Float[Tensor, " N"], picks: list[int]) -> int:
+        """Rank of the greatest gain; of gains that rounding alone tells apart, the one of lowest pool index whose
+        predictions are not those of a pick already, if there is one.
+
+        Args:
+            gains: by rank; -inf is out of the question.
+            picks: ranks that are in the batch.
+        """
+        best = (gains >= gains.max() - tie_margin(self.dtype)).nonzero()[:, 0]
+        best = best[self.index[best].argsort()]
+        if len(best) > 1 and picks:
+            picked = self._log_probs[self.index[picks].to(self._log_probs.device)]
+            for part in best.split(64):
+                candidates = self._log_probs[self.index[part].to(self._log_probs.device)]
+                new = ~(candidates[:, None] == picked).flatten(2).all(-1).any(-1)
+                if new.any():
+                    return int(part[int(new.int().argmax())])
+        return int(best[0])
 
 
-def first_best(gains: Float[Tensor, " N"], pool: Pool) -> int:
-    """Rank of the greatest gain; of gains that rounding alone tells apart, the one of lowest pool index."""
-    best = (gains >= gains.max() - tie_margin(pool.bald.dtype)).nonzero()[:, 0]
-    return int(best[pool.index[best].argmin()])
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free; where the system does not tell, 2 GiB."""
+    if device.type == "cuda":
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError):
+        return 2**31

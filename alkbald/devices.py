@@ -1,0 +1,49 @@
+"""What a GPU needs: the same work in smaller parts when memory runs out, and products of a stated precision."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+Result = TypeVar("Result")
+
+
+def halving(work: Callable[[int], Result], size: int, what: str, *, least: int = 1) -> tuple[Result, int]:
+    """work(size), with half the size whenever the device is out of memory; a warning is logged each time.
+
+    Args:
+        work: of a given size.
+        size: to begin with.
+        what: is counted by the size, for the warning.
+        least: size at which being out of memory is an error.
+
+    Returns:
+        What the work returned, and the size that fitted.
+    """
+    while True:
+        try:
+            return work(size), size
+        except torch.OutOfMemoryError:
+            if size <= least:
+                raise
+        size = max(least, size // 2)  # here, where the exception no longer holds on to what was computed
+        torch.cuda.empty_cache()
+        logging.getLogger(__name__).warning("out of memory: going on with %d %s", size, what)
+
+
+@contextmanager
+def float32_products(tf32: bool = False) -> Iterator[None]:
+    """Products of float32 on a GPU are float32, or tf32; PyTorch's default for convolutions, and whatever a program has
+    set for matrix products, comes back afterwards.
+    """
+    backends = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    before = [backend.fp32_precision for backend in backends]
+    try:
+        for backend in backends:
+            backend.fp32_precision = "tf32" if tf32 else "ieee"
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision

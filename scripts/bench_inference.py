@@ -1,0 +1,277 @@
+"""MC-dropout inference and training, beside their straightforward forms, on the same model in the same run.
+
+    python scripts/bench_inference.py          everything: some 8 minutes on 2 CPU cores
+    python scripts/bench_inference.py --quick  a look, two minutes
+
+Needs MNIST. The naive inference takes every mask through every layer, as consistent dropout modules do: inputs are
+repeated K times and their units multiplied by masks. The naive training loop is the usual one: DataLoader, nn.Dropout,
+unfused Adam, loss.item() every step. Writes OUTPUT/report.md and OUTPUT/times.csv.
+"""
+
+import argparse
+import copy
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from benchmarking import Peak, Report, trained_on_mnist
+from omegaconf import OmegaConf
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.flop_counter import FlopCounterMode
+
+from alkbald.data import Data
+from alkbald.inference import sample_log_probs
+from alkbald.loop import active_learning_round
+from alkbald.model import MCDropoutNet, mnist_cnn
+from alkbald.randomness import derived_generator
+from alkbald.settings import from_config
+from alkbald.training import fit
+
+STEPS_AN_EPOCH = 16
+
+
+@torch.inference_mode()
+def naive(model: MCDropoutNet, inputs: Tensor, num_samples: int, chunk: int) -> Tensor:
+    """[N, K, C]: every mask through every layer, inputs repeated K times."""
+    masks = model.draw_masks(num_samples, derived_generator("bench"))
+    parts = []
+    for part in inputs.split(chunk):
+        repeated = part.repeat_interleave(num_samples, 0)
+        log_probs = model(repeated, [mask.repeat(len(part), 1) for mask in masks])
+        parts.append(log_probs.view(len(part), num_samples, -1))
+    return torch.cat(parts)
+
+
+class PlainCNN(nn.Sequential):
+    """The same network as one writes it without masks."""
+
+    def __init__(self):
+        super().__init__(
+            *(nn.Conv2d(1, 32, 5), nn.Dropout2d(), nn.MaxPool2d(2), nn.ReLU()),
+            *(nn.Conv2d(32, 64, 5), nn.Dropout2d(), nn.MaxPool2d(2), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(1024, 128), nn.Dropout(), nn.ReLU()),
+            *(nn.Linear(128, 10), nn.LogSoftmax(-1)),
+        )
+
+
+def naive_epochs(inputs: Tensor, labels: Tensor, epochs: int) -> None:
+    """The usual training loop, without validation."""
+    model = PlainCNN().to(inputs.device)
+    data = TensorDataset(inputs.cpu(), labels.cpu())
+    sampler = RandomSampler(data, replacement=True, num_samples=64 * STEPS_AN_EPOCH)
+    loader = DataLoader(data, batch_size=64, sampler=sampler)
+    optimizer = torch.optim.Adam(model.parameters(), weight_decay=5e-4)
+    for _ in range(epochs):
+        losses = []
+        for x, y in loader:
+            loss = F.nll_loss(model(x.to(inputs.device)), y.to(inputs.device))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+
+
+def our_epochs(inputs: Tensor, labels: Tensor, epochs: int) -> float:
+    """Seconds that ours takes, its validation left out."""
+    start = time.perf_counter()
+    fitted = fit(
+        mnist_cnn(10, seed=0).to(inputs.device),
+        inputs,
+        labels,
+        inputs,
+        labels,
+        generator=derived_generator("a"),
+        validation_generator=derived_generator("b"),
+        max_epochs=epochs,
+        patience=epochs,
+        epoch_size=64 * STEPS_AN_EPOCH,
+        validation_samples=1,
+    )
+    return time.perf_counter() - start - fitted.seconds_validation
+
+
+class Bench:
+    """Times calls in turn, so that a machine's moods hit all of them alike."""
+
+    def __init__(self, device: torch.device, repeats: int):
+        self.device, self.repeats = device, repeats
+        self.rows: list[dict] = []
+
+    def seconds(self, call: Callable[[], object]) -> float:
+        start = time.perf_counter()
+        call()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter() - start
+
+    def medians(self, calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+        """A call that returns a float has timed itself."""
+        taken: dict[str, list[float]] = {name: [] for name in calls}
+        for call in calls.values():
+            call()
+        for _ in range(self.repeats):
+            for name, call in calls.items():
+                own: list[float] = []
+                seconds = self.seconds(lambda call=call, own=own: own.append(call()))
+                taken[name].append(own[0] if isinstance(own[0], float) else seconds)
+                self.rows.append({"what": name, "seconds": taken[name][-1]})
+        return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def machine(bench: Bench) -> tuple[dict[str, float], list[dict]]:
+    """Rates of a matrix product, GFLOP/s."""
+    side = 2048
+    calls = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.randn(side, side, device=bench.device).to(dtype)
+        calls[str(dtype).removeprefix("torch.")] = lambda a=a: a @ a
+    rates = {name: 2 * side**3 / seconds / 1e9 for name, seconds in bench.medians(calls).items()}
+    return rates, [{"matrix product": name, "GFLOP/s": f"{rate:.0f}"} for name, rate in rates.items()]
+
+
+def inference(bench: Bench, model: MCDropoutNet, inputs: Tensor, rates: dict[str, float], samples: int) -> list[dict]:
+    """Naive and ours, passes a second."""
+    few = inputs[: max(1, len(inputs) // 8)]  # the naive form takes its time
+
+    def ours(inputs: Tensor, precision: str) -> Tensor:
+        return sample_log_probs(model, inputs, samples, generator=derived_generator("bench"), precision=precision)
+
+    plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
+    calls = {
+        f"naive, {size * samples} passes at a time": (few, lambda part, size=size: naive(plain, part, samples, size))
+        for size in ((max(1, 256 // samples), 64) if bench.device.type == "cpu" else (64, 1024))
+    } | {
+        "ours, fp32": (inputs, lambda part: ours(part, "fp32")),
+        **({"ours, tf32": (inputs, lambda part: ours(part, "tf32"))} if bench.device.type == "cuda" else {}),
+        "ours, bf16": (inputs, lambda part: ours(part, "bf16")),
+    }
+    medians = bench.medians({name: lambda call=call, part=part: call(part) for name, (part, call) in calls.items()})
+    truth = naive(plain, few, samples, 64)
+    table, best_naive = [], 0.0
+    for name, (part, call) in calls.items():
+        passes = len(part) * samples / medians[name]
+        if name.startswith("naive"):
+            best_naive = max(best_naive, passes)
+        with FlopCounterMode(display=False) as flops:
+            call(part[:64])
+        with Peak(bench.device) as memory:
+            log_probs = call(part)
+        rate = flops.get_total_flops() / (len(part[:64]) * samples) * passes / 1e9
+        limit = rates["bfloat16" if "bf16" in name else "float32"]
+        row = {
+            "inference": name,
+            "passes/s": f"{passes:,.0f}",
+            "ratio": f"{passes / best_naive:.1f}",
+            "MFLOP a pass": f"{rate * 1e3 / passes:.2f}",
+            "GFLOP/s (share of the matrix product's)": f"{rate:.0f} ({rate / limit:.0%})",
+            "peak MiB above the input": f"{memory.bytes / 2**20:.0f}",
+            "its output, MiB": f"{log_probs.numel() * log_probs.element_size() / 2**20:.0f}",
+            "largest log-probability difference": f"{(log_probs[: len(few)] - truth).abs().max().item():.1e}",
+        }
+        table.append(row)
+        print(f"  {name}: {row['passes/s']} passes/s", flush=True)
+    return table
+
+
+def training(bench: Bench, data: Data) -> list[dict]:
+    """Naive and ours, milliseconds a step."""
+    inputs, labels = data.pool_inputs[data.initial], data.pool_labels[data.initial]
+    epochs = 5
+    medians = bench.medians(
+        {
+            "naive": lambda: naive_epochs(inputs, labels, epochs),
+            "ours": lambda: our_epochs(inputs, labels, epochs),
+        }
+    )
+    with FlopCounterMode(display=False) as flops:
+        loss = F.nll_loss(mnist_cnn(10, seed=0)(torch.randn(64, 1, 28, 28)), torch.zeros(64, dtype=torch.long))
+        loss.backward()
+    steps = epochs * STEPS_AN_EPOCH
+    return [
+        {
+            "training": name,
+            "ms a step of 64": f"{seconds / steps * 1e3:.2f}",
+            "ratio": f"{medians['naive'] / seconds:.2f}",
+            "GFLOP/s": f"{flops.get_total_flops() * steps / seconds / 1e9:.0f}",
+        }
+        for name, seconds in medians.items()
+    ]
+
+
+def full_round(data: Data, precision: str, device: torch.device) -> list[dict]:
+    """Round 0 of `python run.py`, part by part."""
+    config = OmegaConf.load(Path(__file__).parents[1] / "configs/config.yaml")
+    del config["defaults"], config["hydra"]
+    config |= {
+        "method": {"name": "kbald", "order": 2},
+        "precision": precision,
+        "device": str(device),
+        "progress": False,
+    }
+    config["data"]["name"] = "mnist"
+    settings = from_config(config)
+    row, _ = active_learning_round(settings, data, data.initial, 0)
+    validation = len(data.validation_inputs) * settings.training.validation_samples * row["epochs"]
+    scored = row["pool"] * settings.num_samples
+    tested = len(data.test_inputs) * settings.evaluation_samples
+    parts = [
+        ("training, without validation", row["seconds_training"] - row["seconds_validation"], 0),
+        ("validation", row["seconds_validation"], validation),
+        ("evaluation", row["seconds_evaluation"], tested),
+        ("scoring", row["seconds_inference"], scored),
+        ("selection, 2-BALD 10", row["seconds_selection"], 0),
+    ]
+    total = sum(seconds for _, seconds, _ in parts)
+    table = [
+        {
+            "precision": precision,
+            "part": name,
+            "seconds": f"{seconds:.2f}",
+            "passes": f"{passes:,}" if passes else "",
+            "passes/s": f"{passes / seconds:,.0f}" if passes else "",
+        }
+        for name, seconds, passes in parts
+    ]
+    peak = row["peak_memory_bytes"] / 2**30
+    whole = f"whole, {row['epochs']} epochs; accuracy {row['accuracy']:.4f}; peak {peak:.2f} GiB"
+    return [*table, {"precision": precision, "part": whole, "seconds": f"{total:.2f}"}]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="data", help="folder with MNIST")
+    parser.add_argument("--output", default="runs/bench_inference")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="no whole round")
+    arguments = parser.parse_args()
+    device = torch.device(arguments.device)
+    bench = Bench(device, arguments.repeats)
+    report = Report(
+        Path(arguments.output),
+        device,
+        "Inference and training, measured",
+        "python scripts/bench_inference.py",
+        f"Medians of {arguments.repeats} runs in turn after a warm-up; the round ran once. A pass is one input under "
+        "one mask. Ratios are to the faster naive form.",
+        bench.rows,
+    )
+    model, data = trained_on_mnist(arguments.data, 2, device)
+    if not arguments.quick:  # first, so that its peak memory is its own
+        report.add("Round 0 at the paper's settings", full_round(data, "fp32", device))
+        report.add("The same with precision=bf16", full_round(data, "bf16", device))
+    rates, table = machine(bench)
+    report.add("The machine", table)
+    size = 4096 if device.type == "cpu" else 55_904
+    report.add("Inference, 20 masks", inference(bench, model, data.validation_inputs[:size], rates, 20))
+    report.add("Inference, 100 masks", inference(bench, model, data.pool_inputs[:size], rates, 100))
+    report.add("Training, 20 labels", training(bench, data))
+    print(report.text())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""What the benchmarks share: a trained model, peak memory, a report."""
+
+import ctypes
+import threading
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from alkbald.data import Data, load
+from alkbald.model import MCDropoutNet, mnist_cnn
+from alkbald.randomness import derived_generator
+from alkbald.runs import provenance
+from alkbald.training import fit
+
+
+def trained_on_mnist(root: str, labels_per_class: int, device: torch.device) -> tuple[MCDropoutNet, Data]:
+    """The paper's CNN trained on the initial set, at the paper's settings, and the data.
+
+    Raises:
+        DataError: MNIST is not there and cannot be downloaded.
+    """
+    data = load("mnist", root=root, initial_per_class=labels_per_class, device=device)
+    model = mnist_cnn(10, seed=0).to(device)
+    fit(
+        model,
+        data.pool_inputs[data.initial],
+        data.pool_labels[data.initial],
+        data.validation_inputs,
+        data.validation_labels,
+        generator=derived_generator("training"),
+        validation_generator=derived_generator("validation"),
+    )
+    return model, data
+
+
+class Peak:
+    """Most memory above that at the start: of the GPU's allocator, or resident on a CPU (read every millisecond)."""
+
+    def __init__(self, device: torch.device):
+        self._gpu = device.type == "cuda"
+        self.bytes = 0
+
+    def _now(self) -> int:
+        return (
+            torch.cuda.max_memory_allocated()
+            if self._gpu
+            else int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        )
+
+    def __enter__(self):
+        if self._gpu:
+            torch.cuda.reset_peak_memory_stats()
+        else:  # memory that was freed and not given back would hide what is allocated next
+            ctypes.CDLL(None).malloc_trim(0)
+        self._start, self._stop = self._now(), threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.001):
+            self.bytes = max(self.bytes, self._now() - self._start)
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join()
+        self.bytes = max(self.bytes, self._now() - self._start)
+
+
+class Report:
+    """Sections of tables, written out whenever one is added: an interrupted run leaves what it measured.
+
+    `rows` are the single measurements, which the caller goes on adding to; they become times.csv.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, title: str, command: str, method: str, rows: list[dict]):
+        self._folder, self._rows = folder, rows
+        source = provenance(device)
+        changes = " with changes" if source["dirty"] else ""
+        self._head = [
+            f"# {title}",
+            "",
+            f"`{command}`, {source['started'][:10]}, commit {(source['commit'] or 'unknown')[:12]}{changes}: "
+            f"{source['device']}, {source['threads']} threads, torch {source['packages']['torch']}. {method}",
+        ]
+        self._sections: list[tuple[str, list[dict]]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, title: str, table: list[dict]) -> None:
+        self._sections.append((title, table))
+        (self._folder / "report.md").write_text(self.text() + "\n")
+        pd.DataFrame(self._rows).to_csv(self._folder / "times.csv", index=False)
+
+    def text(self) -> str:
+        lines = list(self._head)
+        for title, table in self._sections:
+            lines += ["", f"## {title}", "", markdown(table)]
+        return "\n".join(lines)
+
+
+def markdown(table: list[dict]) -> str:
+    columns = list(dict.fromkeys(key for row in table for key in row))
+    rows = [columns, ["---"] * len(columns), *[[str(row.get(key, "")) for key in columns] for row in table]]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
