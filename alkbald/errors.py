@@ -6,6 +6,7 @@ import re
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -67,8 +68,8 @@ def told(error: Exception) -> str | None:
     """The line that tells a user of an error; None for one that only a programmer can mend."""
     if isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
         return one_line(error)
-    if isinstance(error, ValueError) and str(error).startswith("Config group override"):  # Hydra's, for data=null
-        return one_line(error)
+    if _raised_in_hydra(error):  # a ValueError for data=null, a TypeError for method=[0]
+        return f"the command line or a configuration file is wrong: {one_line(error)}"
     if isinstance(error, OSError):
         return " ".join(str(error).split())
     if isinstance(error, (MemoryError, RuntimeError)):
@@ -98,6 +99,13 @@ def _sigterm_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _raised_in_hydra(error: Exception) -> bool:
+    """Whether it comes from the reading of a configuration."""
+    *_, last = traceback.walk_tb(error.__traceback__) if error.__traceback__ else [(None, 0)]
+    name = last[0].f_globals.get("__name__", "") if last[0] else ""
+    return name.partition(".")[0] in ("hydra", "omegaconf", "antlr4", "yaml")
 
 
 def _end(message: str, code: int, kind: str = "error: ") -> None:

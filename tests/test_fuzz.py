@@ -7,29 +7,24 @@ import gzip
 import math
 from pathlib import Path
 
-import numpy as np
+import jaxtyping
 import pytest
 import torch
-from conftest import OUTCOMES, compose, make_settings
-from hydra.errors import HydraException
+from conftest import OUTCOMES, compose, generator, make_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 from test_data import publish, small_archives
 from test_runs import points, row, started
 
 from alkbald.acquisition import METHODS
 from alkbald.data import load
-from alkbald.errors import DataError, RecordError, SettingsError
-from alkbald.errors import one_line as one_line_of
+from alkbald.errors import DataError, RecordError, told
 from alkbald.runs import Run, run_folder
 from alkbald.settings import flat_keys, from_config
 from alkbald.status import status
 
 anything = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
-# What a command line refuses, and how it says so.
-REFUSALS = (SettingsError, HydraException, OmegaConfBaseException)
 
 values = st.one_of(
     st.none(),
@@ -55,7 +50,7 @@ def config():
     return compose("data=digits", "method=kbald")
 
 
-@given(st.dictionaries(st.sampled_from(keys), values, min_size=1, max_size=3))
+@given(st.dictionaries(st.sampled_from(keys), values, min_size=1, max_size=2))
 @anything
 def test_any_value_of_any_setting(config, changes):
     changed = config.copy()
@@ -64,8 +59,10 @@ def test_any_value_of_any_setting(config, changes):
         for key, value in changes.items():
             OmegaConf.update(changed, key, value, merge=False)
         checked = from_config(changed)
-    except REFUSALS as error:
-        assert "\n" not in one_line_of(error)
+    except Exception as error:
+        if (line := told(error)) is None:
+            raise
+        assert "\n" not in line
         OUTCOMES["settings refused"] += 1
         return
     assert run_folder(checked).name.startswith(f"seed={checked.seed}-")
@@ -73,6 +70,9 @@ def test_any_value_of_any_setting(config, changes):
 
 
 words = st.one_of(
+    st.sampled_from(
+        ["acq_size=5", "method=bald", "protocol=cpu", "seed=3", "target_accuracy=0.5", "training.patience=4"]
+    ),
     st.text(max_size=20),
     st.builds("{}={}".format, st.sampled_from(keys), st.one_of(st.text(max_size=10), values.map(str))),
     st.builds("{}{}={}".format, st.sampled_from(["+", "++", "~", "hydra."]), st.sampled_from(keys), values.map(str)),
@@ -84,11 +84,10 @@ words = st.one_of(
 def test_any_command_line(overrides):
     try:
         from_config(compose("data=digits", *overrides))
-    except REFUSALS as error:
-        assert "\n" not in one_line_of(error)
-        OUTCOMES["command lines refused"] += 1
-    except ValueError as error:  # Hydra's own for data=null and the like, which errors_in_one_line knows
-        assert str(error).startswith("Config group override")
+    except Exception as error:
+        if (line := told(error)) is None:
+            raise
+        assert "\n" not in line
         OUTCOMES["command lines refused"] += 1
     else:
         OUTCOMES["command lines accepted"] += 1
@@ -179,8 +178,8 @@ def test_any_damage_to_data_files(published, data):
         assert "\n" not in str(error)
         OUTCOMES["data refused"] += 1
     else:
-        assert content == files[path]
-        assert torch.equal(loaded.pool_inputs, expected.pool_inputs)
+        assert torch.equal(loaded.pool_inputs, expected.pool_inputs)  # unpacked files are mended from their archive
+        assert torch.equal(loaded.test_labels, expected.test_labels)
         OUTCOMES["data read"] += 1
     finally:
         for file, before in files.items():
@@ -191,7 +190,9 @@ def test_any_damage_to_data_files(published, data):
 def tensors(draw) -> torch.Tensor:
     """Log-probabilities and what might be taken for them."""
     shape = draw(st.lists(st.integers(0, 5), min_size=0, max_size=4) | st.tuples(*[st.integers(1, 6)] * 3))
-    x = torch.from_numpy(np.random.default_rng(draw(st.integers(0, 2**32))).normal(size=shape) * draw(st.floats(0, 50)))
+    x = torch.randn(shape, generator=generator(draw(st.integers(0, 2**32))), dtype=torch.float64) * draw(
+        st.floats(0, 50)
+    )
     if x.dim() and draw(st.booleans()):
         x = x.log_softmax(-1)
     if x.numel() and draw(st.booleans()):
@@ -200,7 +201,14 @@ def tensors(draw) -> torch.Tensor:
     return x.to(draw(st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64])))
 
 
-@given(tensors(), st.integers(-1, 7), st.sampled_from(sorted(METHODS)), st.integers(0, 10))
+@pytest.fixture
+def no_shape_checks(monkeypatch):
+    """The tests' own checks of shapes off: a user has the functions' alone."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@given(tensors(), st.integers(-1, 5), st.sampled_from(sorted(METHODS)), st.integers(0, 10))
 @anything
 def test_any_tensor(log_probs, batch_size, method, option):
     options = {"kbald": {"order": option}, "batchbald": {"max_particles": option}}.get(method, {})

@@ -68,7 +68,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_rounds(tmp_path, unin
         size = rounds.stat().st_size if rounds.exists() else 0
         process = context().Process(target=run_quietly, args=(settings,))
         process.start()
-        while moments.random() < 0.6 and process.is_alive() and not (rounds.exists() and rounds.stat().st_size > size):
+        waits = moments.random() < 0.6
+        while waits and process.is_alive() and not (rounds.exists() and rounds.stat().st_size > size):
             time.sleep(0.005)
         process.join(moments.uniform(0.0, 0.6))
         process.kill()
@@ -106,7 +107,7 @@ def test_a_run_told_to_end_says_how_to_go_on(sent, code, tmp_path, uninterrupted
     assert record(rounds.parent) == uninterrupted
 
 
-@pytest.mark.parametrize("room", [0, 1800])
+@pytest.mark.parametrize("room", [400, 1800])
 def test_a_full_disk_loses_nothing_of_the_earlier_rounds(room, tmp_path, uninterrupted):
     def full() -> None:  # files end at so many bytes, as on a disk without more room
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
@@ -115,7 +116,7 @@ def test_a_full_disk_loses_nothing_of_the_earlier_rounds(room, tmp_path, uninter
     assert failed.returncode == 2
     assert failed.stderr.count("\n") == 1, failed.stderr
     assert "File too large; what it held before is intact" in failed.stderr
-    if room:
+    if room > 400:  # room for more than the settings
         folder = next(tmp_path.rglob("rounds.csv")).parent
         before, _ = record(folder)
         assert before
