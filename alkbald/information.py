@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from alkbald.devices import float32_products, halving
@@ -164,47 +164,13 @@ class OutcomeParticles:
     ) -> "OutcomeParticles":
         """At most `max_particles` particles (or `unless`), with the same expectations on average and the same unknown.
 
-        Optimal stratified resampling [FearnheadClifford2003, section 3], by what the particles leave unknown instead of
-        by their weights: a_m = weights_m H[posterior_m] bounds a particle's share of any further gain. Particles with
-        a_m above c stay as they are; of the others a stratified sample, with probabilities a_m / c, has its weights
-        raised by c / a_m. c solves sum_m min(a_m / c, 1) = max_particles. Expectations over particles are kept on
-        average, and sum_m a_m exactly: so a score that is log K less what is unknown neither falls nor passes log K.
-        The strata hold particles between whose same two samples the posterior mostly wavers: they gain alike, which
-        halves the error of a gain (as four times the particles would).
-
-        Args:
-            max_particles: at least 1.
-            generator: a CPU generator; one number is drawn, and only if there is something to resample.
-            unless: so many particles are not resampled, if that is more than `max_particles`.
-            negligible: particles that together leave at most so many nats unknown are dropped first.
+        See `_survivors`.
         """
-        unknowns, order = self.unknowns.sort(descending=True)
-        rest = unknowns.flip(0).cumsum(0).flip(0)  # unknown of the particles from position j on
-        matter = max(1, int((rest > negligible).sum()))
-        if matter <= max(max_particles, unless):
-            return OutcomeParticles(self.weights[order[:matter]], self.posterior[order[:matter]], self.is_resampled)
-        unknowns, order, rest = unknowns[:matter], order[:matter], rest[:matter]
-        # With the j greatest kept, the others share max_particles - j places: c_j = (their unknown) / (their places).
-        # The right j is the first whose next particle is no greater than c_j.
-        threshold = rest[:max_particles] / torch.arange(max_particles, 0, -1, device=rest.device)
-        num_kept = int((unknowns[:max_particles] <= threshold).int().argmax())
-        c = threshold[num_kept]
-        kept, others, unknowns = order[:num_kept], order[num_kept:], unknowns[num_kept:]
-        first, *second = self.posterior.topk(min(2, self.posterior.shape[1])).indices[others].unbind(1)
-        strata = first * self.posterior.shape[1] + (second[0] if second else 0)
-        by_stratum = strata.argsort(stable=True)
-        others, unknowns = others[by_stratum], unknowns[by_stratum]
-        offset = torch.rand((), generator=generator, dtype=torch.float64).item()
-        positions = (unknowns.cumsum(0) / c - offset).ceil()  # one survivor for each integer passed
-        positions = positions.clamp(0, max_particles - num_kept)
-        survives = positions.diff(prepend=positions.new_zeros(1)) > 0
-        survivors = others[survives]
-        raised = self.weights[survivors] * (c / unknowns[survives]).to(self.weights)
-        return OutcomeParticles(
-            torch.cat([self.weights[kept], raised]),
-            self.posterior.index_select(0, torch.cat([kept, survivors])),
-            is_resampled=True,
+        strata = _wavering(self.posterior)
+        chosen, weights, is_resampled = _survivors(
+            self.weights, self.unknowns, strata, max_particles, generator, unless, negligible
         )
+        return OutcomeParticles(weights, self.posterior.index_select(0, chosen), self.is_resampled or is_resampled)
 
     def merged(self, num_kept: int) -> "OutcomeParticles":
         """A coarser state of at most num_kept + K particles whose gains bound this one's from above.
@@ -257,6 +223,108 @@ class OutcomeParticles:
                     (self.weights[m : m + rows] @ log_p).view(-1, c).sum(-1, dtype=torch.float64)
                 )
         return result
+
+
+class Children:
+    """The children of particles, one for each particle and class of a further point, of which only numbers are kept.
+
+    Posteriors [M C, K] would be the largest thing that BatchBALD makes (4 GB for M = 10,000, K = 100 and C = 1,000);
+    most children do not survive `reduced`, and those that do get theirs then.
+
+    Attributes:
+        weights: [M C], probabilities of the outcomes.
+        unknowns: [M C], weights_m H[posterior_m], in float64.
+    """
+
+    def __init__(self, parents: OutcomeParticles, probs: Float[Tensor, "K C"]):
+        self._parents, self._probs = parents, probs
+        weights, unknowns, strata = [], [], []
+        rows = max(1, 2**19 // probs.numel())  # what stays in cache: half the time of all at once
+        for weight, posterior in zip(parents.weights.split(rows), parents.posterior.split(rows), strict=True):
+            joint = (posterior[:, None] * probs.T).flatten(0, 1)  # p(y, omega_k | particle)
+            likelihood = joint.sum(-1)
+            strata.append(_wavering(joint))
+            joint.div_(likelihood.clamp_min(TINY)[:, None])
+            weights.append((weight[:, None] * likelihood.view(len(weight), probs.shape[1])).flatten())
+            unknowns.append(weights[-1].double() * entropy(joint).double())
+        self.weights, self.unknowns, self._strata = torch.cat(weights), torch.cat(unknowns), torch.cat(strata)
+
+    def information(self) -> float:
+        """As `OutcomeParticles.information`."""
+        return math.log(len(self._probs)) - self.unknowns.sum().item()
+
+    def reduced(
+        self, max_particles: int, generator: Generator, *, unless: int = 0, negligible: float = 0.0
+    ) -> OutcomeParticles:
+        """As `OutcomeParticles.reduced` of all children at once."""
+        chosen, weights, is_resampled = _survivors(
+            self.weights, self.unknowns, self._strata, max_particles, generator, unless, negligible
+        )
+        classes = self._probs.shape[1]
+        joint = self._parents.posterior.index_select(0, chosen // classes)
+        joint.mul_(self._probs.T.index_select(0, chosen % classes))
+        likelihood = joint.sum(-1)
+        possible = likelihood > 10 * TINY  # what is at most TINY may stand for 0
+        if not possible.all():
+            joint, likelihood, weights = joint[possible], likelihood[possible], weights[possible]
+        posterior = joint.div_(likelihood[:, None])
+        return OutcomeParticles(weights, posterior, self._parents.is_resampled or is_resampled)
+
+
+def _wavering(posterior: Float[Tensor, "M K"]) -> Int[Tensor, " M"]:
+    """A number for the two samples that each posterior favours, in their order."""
+    first, *second = posterior.topk(min(2, posterior.shape[1])).indices.unbind(1)
+    return first * posterior.shape[1] + (second[0] if second else 0)
+
+
+def _survivors(
+    weights: Float[Tensor, " M"],
+    unknowns: Float[Tensor, " M"],
+    strata: Int[Tensor, " M"],
+    max_particles: int,
+    generator: Generator,
+    unless: int,
+    negligible: float,
+) -> tuple[Int[Tensor, " S"], Float[Tensor, " S"], bool]:
+    """Which particles survive a reduction, with what weights, and whether they are a sample of them.
+
+    Optimal stratified resampling [FearnheadClifford2003, section 3], by what the particles leave unknown instead of by
+    their weights: a_m = weights_m H[posterior_m] bounds a particle's share of any further gain. Particles with a_m
+    above c stay as they are; of the others a stratified sample, with probabilities a_m / c, has its weights raised by
+    c / a_m. c solves sum_m min(a_m / c, 1) = max_particles. Expectations over particles are kept on average, and
+    sum_m a_m exactly: so a score that is log K less what is unknown neither falls nor passes log K. The strata hold
+    particles between whose same two samples the posterior mostly wavers: they gain alike, which halves the error of a
+    gain (as four times the particles would).
+
+    Args:
+        weights, unknowns: of the particles; a_m is their unknown.
+        strata: `_wavering`.
+        max_particles: at least 1.
+        generator: a CPU generator; one number is drawn, and only if there is something to resample.
+        unless: so many particles are not resampled, if that is more than `max_particles`.
+        negligible: particles that together leave at most so many nats unknown are dropped first.
+    """
+    unknowns, order = unknowns.sort(descending=True)
+    rest = unknowns.flip(0).cumsum(0).flip(0)  # unknown of the particles from position j on
+    matter = max(1, int((rest > negligible).sum()))
+    if matter <= max(max_particles, unless):
+        return order[:matter], weights[order[:matter]], False
+    unknowns, order, rest = unknowns[:matter], order[:matter], rest[:matter]
+    # With the j greatest kept, the others share max_particles - j places: c_j = (their unknown) / (their places).
+    # The right j is the first whose next particle is no greater than c_j.
+    threshold = rest[:max_particles] / torch.arange(max_particles, 0, -1, device=rest.device)
+    num_kept = int((unknowns[:max_particles] <= threshold).int().argmax())
+    c = threshold[num_kept]
+    kept, others, unknowns = order[:num_kept], order[num_kept:], unknowns[num_kept:]
+    by_stratum = strata[others].argsort(stable=True)
+    others, unknowns = others[by_stratum], unknowns[by_stratum]
+    offset = torch.rand((), generator=generator, dtype=torch.float64).item()
+    positions = (unknowns.cumsum(0) / c - offset).ceil()  # one survivor for each integer passed
+    positions = positions.clamp(0, max_particles - num_kept)
+    survives = positions.diff(prepend=positions.new_zeros(1)) > 0
+    survivors = others[survives]
+    raised = weights[survivors] * (c / unknowns[survives]).to(weights)
+    return torch.cat([kept, survivors]), torch.cat([weights[kept], raised]), True
 
 
 def joint_mutual_information(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from alkbald import information
 from alkbald.information import (
+    Children,
     OutcomeParticles,
     check_probabilities,
     conditional_entropy,
@@ -173,6 +174,22 @@ def test_reduction_of_any_particles_keeps_their_number_and_what_is_unknown(size,
     assert reduced.unknowns.sum().item() == pytest.approx(particles.unknowns.sum().item())
     assert (reduced.weights > 0).all()
     assert len(particles.reduced(most, generator(seed), unless=size)) == size
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 5), st.integers(1, 60), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_children_are_the_extended_particles_reduced(size, num_samples, classes, most, seed):
+    draws = generator(seed)
+    weights = torch.rand(size, generator=draws, dtype=torch.float64) + 1e-6
+    posterior = (4 * torch.rand(size, num_samples, generator=draws, dtype=torch.float64)).softmax(-1)
+    point = random_log_probs(1, num_samples, classes, seed)[0].exp()
+    particles = OutcomeParticles(weights / weights.sum(), posterior)
+    children, extended = Children(particles, point), particles.extended(point)
+    assert children.information() == pytest.approx(extended.information(), abs=1e-12)
+    few, expected = (these.reduced(most, generator(seed), negligible=1e-9) for these in (children, extended))
+    assert torch.allclose(few.weights, expected.weights)
+    assert torch.allclose(few.posterior, expected.posterior)
+    assert few.is_resampled == expected.is_resampled
 
 
 def test_particles_that_leave_nothing_unknown_are_dropped():

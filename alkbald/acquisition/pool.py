@@ -70,7 +70,8 @@ class Pool:
             chunk = self._read(slice(start, start + points))
             probs = chunk.exp()
             sums = checked_sums(chunk, probs, start)
-            marginal_entropy[start : start + points] = entropy((probs / sums[..., None]).mean(1).double())
+            mean = torch.bmm(1 / sums[:, None], probs)[:, 0] / num_samples
+            marginal_entropy[start : start + points] = entropy(mean.double())
             # 0 * log 0 is 0: the logarithm is bounded before the product. Dividing p by its sum z: H = log z - ... / z.
             plogp = chunk.clamp_min_(-100).mul_(probs)
             sample_entropy[start : start + points] = sums.log() - plogp.sum(-1) / sums
