@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from alkbald.data import Data
 from alkbald.inference import sample_log_probs
-from alkbald.loop import active_learning_round
+from alkbald.loop import active_learning_round, reset_peak_memory
 from alkbald.model import MCDropoutNet, mnist_cnn
 from alkbald.randomness import derived_generator
 from alkbald.settings import from_config
@@ -206,14 +206,14 @@ def full_round(data: Data, precision: str, device: torch.device) -> list[dict]:
     """Round 0 of `python run.py`, part by part."""
     config = OmegaConf.load(Path(__file__).parents[1] / "configs/config.yaml")
     del config["defaults"], config["hydra"]
-    config |= {
+    changes = {
         "method": {"name": "kbald", "order": 2},
         "precision": precision,
         "device": str(device),
         "progress": False,
     }
-    config["data"]["name"] = "mnist"
-    settings = from_config(config)
+    settings = from_config(OmegaConf.merge(config, changes, {"data": {"name": "mnist"}}))
+    reset_peak_memory(device)
     row, _ = active_learning_round(settings, data, data.initial, 0)
     validation = len(data.validation_inputs) * settings.training.validation_samples * row["epochs"]
     scored = row["pool"] * settings.num_samples
