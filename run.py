@@ -1,5 +1,10 @@
 """One active-learning run, or a sweep: python run.py method=2bald acq_size=10. Settings: configs/config.yaml."""
 
+import signal
+
+# Held back until `errors_in_one_line` can tell of them: an interrupt amid an import ends in a long traceback.
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+
 from contextlib import nullcontext
 
 import hydra

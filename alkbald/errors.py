@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -34,10 +35,8 @@ class TrainingDiverged(UserError):
     """The loss is not finite any more."""
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: a cluster's scheduler, or `kill`, wants the process to end."""
-
-
+#: Packages that read the command line, the configuration files and the launchers' settings.
+_CONFIGURATION = ("hydra", "hydra_plugins", "omegaconf", "antlr4", "yaml", "joblib", "submitit")
 _WANTS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
@@ -46,22 +45,42 @@ def errors_in_one_line() -> Iterator[None]:
     """Turns errors that a user can mend into one line on stderr and exit code 2. HYDRA_FULL_ERROR=1 shows tracebacks.
 
     Meant for both sides of `hydra.main`: outside it for errors of composition, inside it for the rest, since Hydra adds
-    lines of its own to an error that passes through.
+    lines of its own to an error that passes through. Lets signals through that a program has held back till here.
     """
-    if _WANTS_TRACEBACKS:
-        yield
-        return
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a composition error itself, over many lines
+    if not _WANTS_TRACEBACKS:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # else Hydra prints a composition error itself, over many lines
+    interrupts: list[int] = []
     try:
-        with _sigterm_interrupts():
+        with _noted(interrupts):
             yield
-    except KeyboardInterrupt as interrupt:
-        code = 143 if isinstance(interrupt, Terminated) else 130  # 128 and the signal's number, as shells have it
-        _end("interrupted; the same command goes on after the last complete round", code, kind="")
-    except Exception as error:
-        if (line := told(error)) is None:
+    except (Exception, KeyboardInterrupt) as error:
+        if interrupts:  # whatever the interrupt has become, amid an import say
+            code = 128 + interrupts[0]  # as shells have it
+            _end("interrupted; the same command goes on after the last complete round", code, kind="")
+        if _WANTS_TRACEBACKS or (line := told(error)) is None:
             raise
         _end(line, 2)
+
+
+@contextmanager
+def _noted(interrupts: list[int]) -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt, and are noted."""
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # the others get no signals
+        yield
+        return
+    numbers = signal.SIGINT, signal.SIGTERM
+    before = [signal.signal(number, handle) for number in numbers]
+    try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
+        yield
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def told(error: Exception) -> str | None:
@@ -84,28 +103,11 @@ def told(error: Exception) -> str | None:
     return None
 
 
-@contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """SIGTERM ends the process as Ctrl-C does, not at once and without a word."""
-
-    def handle(*_):
-        raise Terminated
-
-    if threading.current_thread() is not threading.main_thread():  # the others get no signals
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, handle)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _raised_in_hydra(error: Exception) -> bool:
     """Whether it comes from the reading of a configuration."""
     *_, last = traceback.walk_tb(error.__traceback__) if error.__traceback__ else [(None, 0)]
     name = last[0].f_globals.get("__name__", "") if last[0] else ""
-    return name.partition(".")[0] in ("hydra", "omegaconf", "antlr4", "yaml")
+    return name.partition(".")[0] in _CONFIGURATION
 
 
 def _end(message: str, code: int, kind: str = "error: ") -> None:

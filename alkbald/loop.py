@@ -281,7 +281,10 @@ def _warm_up(settings: Settings, data: Data) -> None:
     few = slice(0, settings.training.batch_size)
     points = data.pool_inputs[few], data.pool_labels[few]
     generator = derived_generator("warm-up")
-    training = vars(settings.training) | {"max_epochs": 1, "epoch_size": 2 * settings.training.batch_size}
+    training = vars(settings.training) | {
+        "max_epochs": 1,
+        "epoch_size": min(2 * settings.training.batch_size, settings.training.epoch_size),
+    }
     fit(
         model,
         *points,

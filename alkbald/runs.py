@@ -17,6 +17,7 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import os
 import platform
 import subprocess
@@ -81,7 +82,10 @@ def recorded_settings(path: Path) -> dict[str, Any]:
         RecordError: the file cannot be read.
     """
     try:
-        return _defining(OmegaConf.to_container(OmegaConf.load(path)))
+        recorded = _defining(OmegaConf.to_container(OmegaConf.load(path)))
+        if missing := {"data.name", "method.name", "acq_size", "seed"} - recorded.keys():
+            raise ValueError(f"it has no {min(missing)}")
+        return recorded
     except Exception as error:  # YAML's, OmegaConf's and the file system's errors have no common base
         raise RecordError(f"{path} is missing or damaged: {' '.join(str(error).split()):.100}") from error
 
@@ -162,17 +166,17 @@ class Run:
             raise RecordError(f"out={self.settings.out}: cannot make {self.folder}: {error.strerror}") from error
         with _locked(self.folder):
             self._read()
-            _replace(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(asdict(self.settings))))
             path = self.folder / "provenance.json"
             try:
                 starts = json.loads(path.read_text()) if path.exists() else []
-                before = {key: starts[-1][key] for key in _SAME_BITS} if starts else {}
-            except (ValueError, TypeError, LookupError) as error:
+                before = {key: starts[-1][key] for key in _SAME_BITS} if len(starts) else {}
+            except (ValueError, TypeError, LookupError, RecursionError) as error:
                 raise RecordError(f"{path} is damaged: {error}") from error
             start = provenance(device)
             if self.rounds and (changed := [key for key in before if before[key] != start[key]]):
                 changes = ", ".join(f"{key} {before[key]} -> {start[key]}" for key in changed)
                 print(f"note: rounds from here on are not bit for bit those of a run without a change: {changes}")
+            _replace(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(asdict(self.settings))))
             _replace(path, json.dumps([*starts, {"round": len(self.rounds), **start}], indent=1) + "\n")
             failure = self.folder / "failure.txt"
             failure.unlink(missing_ok=True)
@@ -336,8 +340,10 @@ def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
         table = [dict(zip(columns, row, strict=True)) for row in rows[1:]]
         for row in table:
             for key, value in row.items():
-                if value or key in _NEVER_EMPTY:
-                    (int if key in _WHOLE else float)(value)
+                if (value or key in _NEVER_EMPTY) and not math.isfinite((int if key in _WHOLE else float)(value)):
+                    raise ValueError(f"{key} is {value}")
+            if not 0 <= float(row.get("accuracy", 0)) <= 1:
+                raise ValueError(f"accuracy is {row['accuracy']}")
         return table
     except (OSError, ValueError, csv.Error) as error:
         raise RecordError(f"{path} is damaged ({error}); move its folder away") from error

@@ -2,7 +2,7 @@
 
 import argparse
 
-from alkbald.errors import UserError
+from alkbald.errors import UserError, errors_in_one_line
 from alkbald.figures import CURVE, learning_curves, load_runs
 
 COLUMNS = {
@@ -24,11 +24,11 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", help="folders with runs, at any depth")
     parser.add_argument("--output", default="learning_curves.png", help="picture to write; its ending is the format")
     arguments = parser.parse_args()
+    rounds = load_runs(arguments.folders)
     try:
-        rounds = load_runs(arguments.folders)
         learning_curves(rounds).savefig(arguments.output, dpi=150)
-    except (OSError, ValueError, UserError) as error:
-        raise SystemExit(f"error: {error}") from None
+    except ValueError as error:  # matplotlib's, for a format that it does not write
+        raise UserError(f"--output {arguments.output}: {error}") from error
     for (data, method, acq_size, variant, seed), run in rounds.groupby([*CURVE, "seed"]):
         print(f"\n{method}, acq_size {acq_size}, {data}{', ' + variant if variant else ''}, seed {seed}")
         table = run[list(COLUMNS)].rename(columns=COLUMNS)
@@ -37,4 +37,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line():
+        main()

@@ -49,7 +49,7 @@ def test_the_script_prints_tables_and_writes_a_picture(runs, tmp_path):
     assert "bald, acq_size 10, digits, seed 1" in done.stdout
     assert picture.stat().st_size > 10_000
     failed = subprocess.run([*script, str(tmp_path / "none")], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert failed.returncode == 1
+    assert failed.returncode == 2
     assert failed.stderr.startswith("error: no run")
 
 

@@ -107,6 +107,16 @@ def test_a_run_told_to_end_says_how_to_go_on(sent, code, tmp_path, uninterrupted
     assert record(rounds.parent) == uninterrupted
 
 
+def test_a_signal_amid_the_imports_is_told_in_a_line_too(tmp_path):
+    for delay in (0.4, 0.6, 0.8, 1.2, 2.0):
+        process = subprocess.Popen(**command(tmp_path))
+        time.sleep(delay)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        # On a machine so slow that Python itself was not up yet, the signal ends it without a word.
+        assert (process.returncode, err.count("\n")) in ((143, 1), (-15, 0)), err
+
+
 @pytest.mark.parametrize("room", [400, 1800])
 def test_a_full_disk_loses_nothing_of_the_earlier_rounds(room, tmp_path, uninterrupted):
     def full() -> None:  # files end at so many bytes, as on a disk without more room

@@ -192,17 +192,22 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
         ("rounds.csv", files["rounds.csv"].replace("accuracy", "accurcy"), r"rounds\.csv is damaged"),
         ("rounds.csv", files["rounds.csv"].replace("1,30,", "1,30,7,"), r"rounds\.csv is damaged"),
         ("rounds.csv", "\0\n" + files["rounds.csv"], r"rounds\.csv is damaged"),
+        ("rounds.csv", files["rounds.csv"].replace("0.30000000000000004", "nan"), r"is damaged \(accuracy is nan"),
+        ("rounds.csv", files["rounds.csv"].replace("0.30000000000000004", "1e999"), r"is damaged \(accuracy is 1e999"),
+        ("rounds.csv", files["rounds.csv"].replace("0.30000000000000004", "1.5"), r"is damaged \(accuracy is 1.5"),
         ("config.yaml", None, r"config\.yaml is missing or damaged"),
         ("config.yaml", "a: [", r"config\.yaml is missing or damaged"),
+        ("config.yaml", "method: 3", r"config\.yaml is missing or damaged"),
     ]:
         (run.folder / name).unlink() if content is None else (run.folder / name).write_text(content)
         with pytest.raises(RecordError, match=message):
             Run(settings)
         (run.folder / name).write_text(files[name])
     Run(settings)
-    (run.folder / "provenance.json").write_text("")
-    with pytest.raises(RecordError, match=r"provenance\.json is damaged"):
-        started(settings)
+    for content in ("", "null", "0", "[[]]", "[" * 100_000):
+        (run.folder / "provenance.json").write_text(content)
+        with pytest.raises(RecordError, match=r"provenance\.json is damaged"):
+            started(settings)
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
