@@ -335,9 +335,11 @@ def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
         rows = list(csv.reader(io.StringIO(text[: text.rfind("\n") + 1]), strict=True))
         if not rows:
             return []
-        if rows[0] != columns:
+        present = set(rows[0])  # records of earlier versions have fewer columns
+        needed = {*columns} & {*_NEVER_EMPTY, "batch"}
+        if not needed <= present <= {*columns} or len(present) < len(rows[0]):
             raise ValueError("its columns are not a run's")
-        table = [dict(zip(columns, row, strict=True)) for row in rows[1:]]
+        table = [dict.fromkeys(columns, "") | dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
         for row in table:
             for key, value in row.items():
                 if (value or key in _NEVER_EMPTY) and not math.isfinite((int if key in _WHOLE else float)(value)):

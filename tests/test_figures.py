@@ -58,3 +58,10 @@ def test_runs_of_different_settings_are_different_curves(tmp_path):
         loop.run(make_settings(tmp_path, *SMALL, override, "max_labels=20"))
     labels = [line.get_label() for line in learning_curves(load_runs([tmp_path])).axes[0].lines]
     assert labels == ["2bald 10, digits, pool_sample=500 (1 trial)", "2bald 10, digits, pool_sample=None (1 trial)"]
+
+
+def test_the_committed_runs_load():
+    """Records outlive the version that wrote them."""
+    rounds = load_runs([ROOT / "results"])
+    assert set(rounds["method"]) >= {"2bald", "batchbald", "random"}
+    assert rounds["accuracy"].between(0, 1).all()
