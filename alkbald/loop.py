@@ -4,14 +4,10 @@
 """
 
 import math
-import resource
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +18,7 @@ from alkbald.acquisition import BLIND, METHODS
 from alkbald.data import Data, load
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
 from alkbald.inference import evaluate, sample_log_probs
+from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
 from alkbald.model import mnist_cnn
 from alkbald.randomness import derived_generator, derived_seed
 from alkbald.runs import Run, should_stop
@@ -231,48 +228,6 @@ def unlabelled(pool_size: int, labelled: list[int]) -> Tensor:
     free = torch.ones(pool_size, dtype=torch.bool)
     free[labelled] = False
     return free.nonzero()[:, 0]
-
-
-class Stopwatch:
-    """Seconds by part, the device's queue emptied before every reading.
-
-    Attributes:
-        seconds: by part's name.
-    """
-
-    def __init__(self, device: torch.device):
-        self._device = device
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def measure(self, part: str) -> Iterator[None]:
-        start = self._now()
-        yield
-        self.seconds[part] = self._now() - start
-
-    def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        return time.perf_counter()
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """From here on, `peak_memory` counts anew (where the system can: a GPU's allocator, Linux)."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory(device: torch.device) -> int:
-    """Bytes, the most so far: of the GPU's allocator, or of this process where there is no GPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others kibibytes
 
 
 def _warm_up(settings: Settings, data: Data) -> None:

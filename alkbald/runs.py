@@ -13,21 +13,15 @@ torn all the same (a copy that was cut short), its round is done again.
 """
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
 import math
 import os
-import platform
-import subprocess
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +29,8 @@ import torch
 from omegaconf import OmegaConf
 
 from alkbald.errors import RecordError
+from alkbald.locks import locked
+from alkbald.provenance import provenance
 from alkbald.settings import Settings
 
 #: Settings that do not change what a round computes: where, how loudly, and how far. They do not tell runs apart.
@@ -164,7 +160,7 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise RecordError(f"out={self.settings.out}: cannot make {self.folder}: {error.strerror}") from error
-        with _locked(self.folder):
+        with locked(self.folder):
             self._read()
             path = self.folder / "provenance.json"
             try:
@@ -230,89 +226,6 @@ def read_rounds(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]
             raise RecordError(f"{folder}: acquired.csv does not fit rounds.csv in round {number}; move the folder away")
         labelled += per_round[number]
     return rounds, [point for point in acquired if int(point["round"]) < len(rounds)]
-
-
-def is_locked(folder: Path) -> bool:
-    """Whether a process is writing this run."""
-    try:
-        file = (folder / "lock").open()
-    except OSError:
-        return False
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """One process at a time. The operating system drops the lock of a process that dies.
-
-    Raises:
-        RecordError: naming the process that has the lock.
-    """
-    path = folder / "lock"
-    try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise RecordError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        for attempt in range(10):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if attempt == 9:  # so long, it is not `is_locked`, asking
-                    holder = path.read_text() or "another process"
-                    raise RecordError(f"{folder} is being written by {holder}; wait for it, or stop it") from error
-                time.sleep(0.1)
-            except OSError as error:
-                raise RecordError(f"cannot lock {path}: {error.strerror}") from error
-        with suppress(OSError):  # the name is a courtesy; a full disk does not keep a run from being locked
-            os.truncate(file, 0)
-            os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
-        yield
-    finally:
-        with suppress(OSError):
-            os.truncate(file, 0)
-        os.close(file)
-
-
-def provenance(device: torch.device) -> dict[str, Any]:
-    """Where numbers come from: code, packages, machine and time."""
-    packages = ["torch", "torchvision", "numpy", "scikit-learn", "hydra-core"]
-    commit = _git("rev-parse", "HEAD")
-    return {
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit,
-        "dirty": bool(_git("status", "--porcelain", "--", ":/alkbald", ":/configs", ":/run.py")) if commit else None,
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
-        "threads": torch.get_num_threads(),
-    }
-
-
-def _processor() -> str:
-    """The processor's name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
-
-
-def _git(*command: str) -> str | None:
-    """What git says of the code that runs; None where it is not in a checkout."""
-    folder = Path(__file__).parent
-    try:
-        answer = subprocess.run(["git", "-C", folder, *command], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return answer.stdout.strip()
 
 
 def _text(row: dict[str, Any], columns: list[str]) -> dict[str, str]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
-from alkbald.runs import is_complete, is_locked, read_rounds
+from alkbald.locks import is_locked
+from alkbald.runs import is_complete, read_rounds
 
 
 def status(folder: Path) -> dict[str, str]:

@@ -25,7 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from alkbald.data import Data
 from alkbald.inference import sample_log_probs
-from alkbald.loop import active_learning_round, reset_peak_memory
+from alkbald.loop import active_learning_round
+from alkbald.measuring import reset_peak_memory
 from alkbald.model import MCDropoutNet, mnist_cnn
 from alkbald.randomness import derived_generator
 from alkbald.settings import from_config

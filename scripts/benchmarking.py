@@ -9,8 +9,8 @@ import torch
 
 from alkbald.data import Data, load
 from alkbald.model import MCDropoutNet, mnist_cnn
+from alkbald.provenance import provenance
 from alkbald.randomness import derived_generator
-from alkbald.runs import provenance
 from alkbald.training import fit
 
 

@@ -7,13 +7,9 @@ from conftest import generator, random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alkbald import information
+from alkbald import particles as particles_module
 from alkbald.information import (
-    Children,
-    OutcomeParticles,
-    check_probabilities,
     conditional_entropy,
-    entropy,
     interaction_information,
     joint_mutual_information,
     marginal_entropy,
@@ -22,6 +18,8 @@ from alkbald.information import (
     pairwise_mutual_information,
     total_correlation,
 )
+from alkbald.particles import Children, OutcomeParticles
+from alkbald.probabilities import check_probabilities, entropy
 
 DTYPES = [torch.float32, torch.float64]
 
@@ -113,7 +111,8 @@ def test_particles_hold_every_outcome_with_its_probability_and_posterior():
 
 @pytest.mark.parametrize("tile", [1, 100, 2**18])
 def test_predictive_entropy_is_that_of_the_joint_less_the_batch_in_any_tiles(tile, monkeypatch):
-    monkeypatch.setattr(information, "TILE", tile)
+    monkeypatch.setattr(particles_module, "TILE", tile)
+    monkeypatch.setattr(particles_module, "_tiles", {})
     log_probs = random_log_probs(7, 5, 3)
     probs = log_probs.exp()
     particles = OutcomeParticles.prior(5, probs)

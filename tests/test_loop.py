@@ -6,6 +6,7 @@ from conftest import SMALL, make_settings
 
 from alkbald import loop
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
+from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
 from alkbald.runs import Run
 
 METHODS = ["random", "bald", "2bald", "3bald", "kbald", "batchbald"]
@@ -92,7 +93,7 @@ def test_methods_with_one_seed_share_split_noise_and_initial_set(tmp_path, monke
 def test_the_stopwatch_waits_for_the_gpu_on_both_sides(monkeypatch):
     events = []
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: events.append("synchronised"))
-    clock = loop.Stopwatch(torch.device("cuda"))
+    clock = Stopwatch(torch.device("cuda"))
     with clock.measure("part"):
         events.append("work")
     assert events == ["synchronised", "work", "synchronised"]
@@ -230,10 +231,10 @@ def test_points_that_are_not_of_these_data_are_refused(tmp_path):
 def test_peak_memory_is_the_runs_own(tmp_path):
     before = torch.ones(2**28, dtype=torch.uint8)  # 256 MiB, in use before the run
     del before
-    loop.reset_peak_memory(torch.device("cpu"))
-    quiet = loop.peak_memory(torch.device("cpu"))
+    reset_peak_memory(torch.device("cpu"))
+    quiet = peak_memory(torch.device("cpu"))
     held = torch.ones(2**27, dtype=torch.uint8)
-    assert loop.peak_memory(torch.device("cpu")) - quiet > 0.9 * held.numel()
+    assert peak_memory(torch.device("cpu")) - quiet > 0.9 * held.numel()
 
 
 def test_real_mnist_end_to_end(mnist_root, tmp_path):

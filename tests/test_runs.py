@@ -8,6 +8,7 @@ from conftest import make_settings
 
 from alkbald import runs
 from alkbald.errors import RecordError
+from alkbald.locks import is_locked
 from alkbald.runs import Run, run_folder
 from alkbald.status import status
 
@@ -220,14 +221,14 @@ def test_a_second_process_is_refused_and_told_of_the_first(tmp_path):
     settings = make_settings(tmp_path)
     run = Run(settings)
     with run.writing(torch.device("cpu")):
-        assert runs.is_locked(run.folder)
+        assert is_locked(run.folder)
         with (
             pytest.raises(RecordError, match=f"is being written by process {os.getpid()} on "),
             Run(settings).writing(torch.device("cpu")),
         ):
             pass
         run.append(row(0), points(0))
-    assert not runs.is_locked(run.folder)
+    assert not is_locked(run.folder)
 
 
 def test_what_another_process_has_recorded_meanwhile_is_read(tmp_path):

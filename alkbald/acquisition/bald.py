@@ -31,7 +31,7 @@ def bald(
         The batch; its score is the sum of its points' mutual informations, which counts twice what they share.
 
     Raises:
-        ValueError: B out of range, or log_probs that are none (see `information.check_probabilities`).
+        ValueError: B out of range, or log_probs that are none (see `probabilities.check_probabilities`).
     """
     check_batch_size(batch_size, len(log_probs))
     pool = Pool(log_probs, memory_budget=0, device=device)

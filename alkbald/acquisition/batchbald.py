@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
 from alkbald.acquisition.pool import Pool
-from alkbald.information import Children, OutcomeParticles
+from alkbald.particles import Children, OutcomeParticles
 
 #: Candidates evaluated at a time: enough for a matrix product, few enough that the bounds can stop early.
 _BLOCK = 64
@@ -46,7 +46,7 @@ def batchbald(
 
         I[Y_n; Omega | Y_S] = sum_y P(Y_S = y) ( H[Y_n | y] - H[Y_n | Omega, y] )
 
-    over the outcomes y of the batch (`information.OutcomeParticles`): exact while the outcomes that matter number at
+    over the outcomes y of the batch (`particles.OutcomeParticles`): exact while the outcomes that matter number at
     most `max_particles` (C^(B-1) always suffices), a resampling without bias beyond (to fewer particles once less than
     0.2 nats are left unknown, where that keeps the error of a gain as small). Both entropies are taken under the same
     particles, so a gain is a proper mutual information, at most what they leave unknown of Omega; and resampling keeps
@@ -68,7 +68,8 @@ def batchbald(
         The batch; its score is the (estimated) joint mutual information.
 
     Raises:
-        ValueError: B or max_particles out of range, or log_probs that are none (see `information.check_probabilities`).
+        ValueError: B or max_particles out of range, or log_probs that are none (see
+            `probabilities.check_probabilities`).
     """
     check_batch_size(batch_size, len(log_probs))
     if type(max_particles) is not int or max_particles < 1:

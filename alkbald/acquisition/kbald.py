@@ -12,7 +12,7 @@ from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
 from alkbald.acquisition.pool import Pool
-from alkbald.information import OutcomeParticles
+from alkbald.particles import OutcomeParticles
 
 #: Points evaluated at a time: enough for a matrix product, few enough that lazy evaluation can stop early.
 _BLOCK = 1024

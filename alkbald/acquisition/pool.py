@@ -14,7 +14,7 @@ from torch import Tensor
 
 from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.devices import halving
-from alkbald.information import TINY, check_shape, checked_sums, entropy
+from alkbald.probabilities import TINY, check_shape, checked_sums, entropy
 
 #: Elements of log_probs that a pass reads at a time: what stays in a core's cache between the operations of the pass.
 _CHUNK = 2**19
@@ -50,7 +50,7 @@ class Pool:
             device: where to compute; None: where log_probs are.
 
         Raises:
-            TypeError, ValueError: log_probs that are none (see `information.check_probabilities`).
+            TypeError, ValueError: log_probs that are none (see `probabilities.check_probabilities`).
         """
         self._log_probs = log_probs.detach()
         self._device = device or log_probs.device
