@@ -9,6 +9,7 @@ Models that are not made of stages go through their forward pass, mask by mask.
 """
 
 from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import NamedTuple
 
 import torch
@@ -97,7 +98,16 @@ class _SlicedLayer(NamedTuple):
             y = F.linear(x.flatten(1), self.weight, self.bias)
         else:
             y = F.conv2d(x, self.weight, self.bias, layer.stride, layer.padding, layer.dilation)
-        return self.stage.after(y)
+        y = _max_pool(y, self.stage.pool)
+        return F.relu_(y) if self.stage.activation else y
+
+
+def _max_pool(x: Tensor, side: int) -> Tensor:
+    """`F.max_pool2d` without the indices that only a backward pass needs: a third of its time in bfloat16 on a CPU."""
+    for axis in (2, 3) if side > 1 else ():
+        windows = x.narrow(axis, 0, x.shape[axis] // side * side).unflatten(axis, (-1, side))
+        x = reduce(torch.maximum, windows.unbind(axis + 1))
+    return x
 
 
 class _SlicedNet(NamedTuple):

@@ -27,8 +27,8 @@ Masks = list[Bool[Tensor, "_ _"]]
 class Stage(nn.Module):
     """layer - dropout of whole output units - max-pool - relu.
 
-    Dropout comes straight after the layer; what follows it (`after`) commutes with a non-negative scale and maps 0
-    to 0. `inference` relies on that to skip the dropped units altogether.
+    Dropout comes straight after the layer; what follows it commutes with a non-negative scale and maps 0 to 0.
+    `inference` relies on that to skip the dropped units altogether.
 
     Args:
         layer: an ungrouped `nn.Conv2d` or an `nn.Linear` (which flattens its input).
@@ -61,17 +61,10 @@ class Stage(nn.Module):
         return 1.0 / (1.0 - self.dropout)
 
     def forward(self, x: Tensor, mask: Bool[Tensor, "K U"] | None) -> Tensor:
-        x = self.pooled(self.layer(x.flatten(1) if isinstance(self.layer, nn.Linear) else x))
+        x = self.layer(x.flatten(1) if isinstance(self.layer, nn.Linear) else x)
+        x = F.max_pool2d(x, self.pool) if self.pool > 1 else x
         if mask is not None:  # behind the pooling, which it commutes with: a quarter of the multiplications
             x = x * (mask * self.scale).view(*mask.shape, *[1] * (x.dim() - 2))
-        return F.relu(x) if self.activation else x
-
-    def pooled(self, x: Tensor) -> Tensor:
-        return F.max_pool2d(x, self.pool) if self.pool > 1 else x
-
-    def after(self, x: Tensor) -> Tensor:
-        """What comes behind the layer and its dropout."""
-        x = self.pooled(x)
         return F.relu(x) if self.activation else x
 
 
