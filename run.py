@@ -2,7 +2,7 @@
 
 import signal
 
-# Held back until `errors_in_one_line` can tell of them: an interrupt amid an import ends in a long traceback.
+# Held back until `errors_in_one_line` can tell of them.
 signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
 from contextlib import nullcontext
@@ -10,7 +10,7 @@ from contextlib import nullcontext
 import hydra
 from omegaconf import DictConfig
 
-from alkbald.errors import errors_in_one_line
+from alkbald.errors import errors_in_one_line, held_signals
 from alkbald.sweeps import job_number
 
 
@@ -18,8 +18,8 @@ from alkbald.sweeps import job_number
 def main(config: DictConfig) -> None:
     job = job_number()
     with errors_in_one_line() if job is None else nullcontext():  # of a sweep's errors, alkbald.sweeps tells
-        from alkbald import loop, settings  # here: PyTorch takes seconds to import, and Ctrl-C may come in the middle
-
+        with held_signals():  # PyTorch takes seconds to import
+            from alkbald import loop, settings
         loop.run(settings.from_config(config), job=job or 0)
 
 

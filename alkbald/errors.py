@@ -63,6 +63,16 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 @contextmanager
+def held_signals() -> Iterator[None]:
+    """SIGINT and SIGTERM wait till the end: an exception amid the import of a C++ extension can abort the process."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _noted(interrupts: list[int]) -> Iterator[None]:
     """SIGINT and SIGTERM raise KeyboardInterrupt, and are noted."""
 

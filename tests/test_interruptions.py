@@ -108,7 +108,7 @@ def test_a_run_told_to_end_says_how_to_go_on(sent, code, tmp_path, uninterrupted
 
 
 def test_a_signal_amid_the_imports_is_told_in_a_line_too(tmp_path):
-    for delay in (0.4, 0.6, 0.8, 1.2, 2.0):
+    for delay in (0.4, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0, 2.5):
         process = subprocess.Popen(**command(tmp_path))
         time.sleep(delay)
         process.send_signal(signal.SIGTERM)
