@@ -18,6 +18,9 @@ from torch import Generator, Tensor
 from alkbald.particles import OutcomeParticles
 from alkbald.probabilities import TINY, check_probabilities, entropy
 
+#: Outcomes times K that a simulation holds at once: 1 MiB stays in cache. A million outcomes at once took 5 times as long.
+_SIMULATED_AT_ONCE = 2**17
+
 
 def mean_log_probs(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, "N C"]:
     """Log of the mean predictive, log 1/K sum_k p(y | x_n, omega_k) (not the mean of logarithms)."""
@@ -69,6 +72,21 @@ def joint_mutual_information(
         unknown = _unknown(OutcomeParticles.prior(num_samples, probs), probs)
         return max(0.0, math.log(num_samples) - unknown), 0.0
     generator = generator or torch.Generator().manual_seed(0)
+    rows = max(1, _SIMULATED_AT_ONCE // num_samples)
+    values = torch.cat(
+        [
+            _simulated_information(probs, min(rows, num_outcomes - start), generator)
+            for start in range(0, num_outcomes, rows)
+        ]
+    )
+    return values.mean().clamp_min(0).item(), (values.std() / num_outcomes**0.5).item()
+
+
+def _simulated_information(
+    probs: Float[Tensor, "B K C"], num_outcomes: int, generator: Generator
+) -> Float[Tensor, " M"]:
+    """log K - H[Omega | y] of outcomes y drawn from the prior predictive."""
+    num_samples = probs.shape[1]
     sample = torch.randint(num_samples, (num_outcomes,), generator=generator).to(probs.device)
     log_likelihood = probs.new_zeros(num_outcomes, num_samples)
     for point in probs:
@@ -78,8 +96,7 @@ def joint_mutual_information(
         cumulative = point.cumsum(-1)
         outcome = (cumulative[sample] <= uniform * cumulative[sample, -1:]).sum(-1)
         log_likelihood += point.log().T[outcome]
-    values = math.log(num_samples) - entropy(log_likelihood.softmax(-1))
-    return values.mean().clamp_min(0).item(), (values.std() / num_outcomes**0.5).item()
+    return math.log(num_samples) - entropy(log_likelihood.softmax(-1))
 
 
 def _unknown(particles: OutcomeParticles, probs: Float[Tensor, "B K C"]) -> float:

@@ -1,6 +1,6 @@
 """Acquisition beside the author's own package, on the same predictions in the same run.
 
-    python scripts/bench_acquisition.py                       everything: some 35 minutes on 2 CPU cores
+    python scripts/bench_acquisition.py                       everything: some 50 minutes on 2 CPU cores
     python scripts/bench_acquisition.py --pool 2000 --quick   a look, a minute
 
 Predictions are those of the paper's CNN trained on 20 and on 100 MNIST images (synthetic ones where MNIST is not
@@ -31,8 +31,8 @@ FINE_OUTCOMES = 1_000_000  # the same where ours and the peer's are compared
 
 def predictions(
     root: str, labels_per_class: int, pool: int, num_samples: int, device: torch.device
-) -> tuple[str, Tensor]:
-    """What they are, and log-probabilities [pool, num_samples, 10]."""
+) -> tuple[str, Tensor, float | None]:
+    """What they are, log-probabilities [pool, num_samples, 10], and the seconds that they took the CNN."""
     try:
         model, data = trained_on_mnist(root, labels_per_class, device)
     except DataError as error:
@@ -40,22 +40,31 @@ def predictions(
         generator = derived_generator("synthetic")
         point = 3 * torch.randn(pool, 1, 10, generator=generator)
         logits = point + 2 * torch.randn(pool, num_samples, 10, generator=generator)
-        return "synthetic", logits.log_softmax(-1).to(device)
+        return "synthetic", logits.log_softmax(-1).to(device), None
     inputs = torch.cat([data.pool_inputs, data.validation_inputs])[:pool]  # the paper's Table 1 has 60,000 points
+    start = time.perf_counter()
     log_probs = sample_log_probs(model, inputs, num_samples, generator=derived_generator("scoring"))
-    return f"MNIST, {10 * labels_per_class} labels", log_probs
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return f"MNIST, {10 * labels_per_class} labels", log_probs, time.perf_counter() - start
 
 
 class Bench:
-    """Times calls on one device, and keeps a row for each."""
+    """Times calls on one device, and keeps a row for each. `predictions` says what they are made on."""
 
     def __init__(self, device: torch.device, repeats: int):
         self.device, self.repeats = device, repeats
+        self.predictions = ""
         self.rows: list[dict] = []
 
-    def measure(
-        self, what: str, log_probs: Tensor, call: Callable[[], Batch | CandidateBatch], *, repeats: int = 0, **more
-    ):
+    def predict(self, root: str, labels_per_class: int, pool: int, num_samples: int) -> Tensor:
+        """Log-probabilities [pool, num_samples, 10], timed as well."""
+        self.predictions, log_probs, seconds = predictions(root, labels_per_class, pool, num_samples, self.device)
+        row = {"what": "inference", "predictions": self.predictions, "N": len(log_probs), "K": num_samples}
+        self.rows.append(row | {"seconds": seconds})
+        return log_probs
+
+    def measure(self, what: str, log_probs: Tensor, call: Callable[[], Batch | CandidateBatch], *, repeats: int = 0):
         """Runs the call, after a warm-up, and records its median time, peak memory and what its batch is worth."""
         seconds, batch, peak = [], None, 0
         if repeats != 1:
@@ -72,7 +81,7 @@ class Bench:
         n, k, _ = log_probs.shape
         row = {
             "what": what,
-            **more,
+            "predictions": self.predictions,
             "N": n,
             "K": k,
             "B": len(batch.indices),
@@ -117,58 +126,69 @@ def agreement(ours: Batch, peer: CandidateBatch) -> str:
     return f"{same} of {len(peer.indices)} indices, scores within {difference:.1e}"
 
 
-def compare(bench: Bench, label: str, log_probs: Tensor, peer_pool: int) -> list[dict]:
-    """Ours and the peer's, one row a method and batch size."""
-    table = []
+def compare(bench: Bench, log_probs: Tensor, peer_pool: int, *, whole_pool: bool) -> list[dict]:
+    """Ours and the peer's, one row a method, batch size and pool: of `peer_pool` points, and of all of them."""
 
-    def row(method: str, b: int, ours: Callable, peer: Callable, pool: int, seeds: int = 1) -> None:
+    def ours_2bald(part: Tensor, b: int, generator: torch.Generator | None = None) -> Batch:
+        return kbald(part, b, order=2, generator=generator)
+
+    def redux(part: Tensor, b: int) -> CandidateBatch:
+        return get_batchbald_batch(part.cpu(), b, num_samples=10_000, dtype=torch.double)
+
+    functions = {"2-BALD": (ours_2bald, lambda part, b: peer_2bald(part.cpu(), b)), "BatchBALD": (batchbald, redux)}
+
+    def row(method: str, b: int, pool: int, seeds: int = 1) -> dict:
         """The peer runs once a seed; where its batch depends on it, so does ours."""
-        _, fast = bench.measure(f"{method}, ours", log_probs, lambda: ours(log_probs, b), predictions=label)
+        ours, peer = functions[method]
         part = log_probs[:pool]
-        seconds, ours_on_part, peers = [], [], []
+        _, fast = bench.measure(f"{method}, ours", part, lambda: ours(part, b))
+        seconds, our_batches, peer_batches = [], [], []
         for seed in range(seeds):
             torch.manual_seed(seed)
-            theirs, slow = bench.measure(
-                f"{method}, batchbald_redux", part, lambda: peer(part, b), repeats=1, predictions=label
-            )
+            batch, slow = bench.measure(f"{method}, batchbald_redux", part, lambda: peer(part, b), repeats=1)
             seconds.append(slow["seconds"])
-            peers.append(theirs)
-            ours_on_part.append(
-                ours(part, b, generator=torch.Generator().manual_seed(seed)) if seeds > 1 else ours(part, b)
-            )
+            peer_batches.append(batch)
+            our_batches.append(ours(part, b, generator=torch.Generator().manual_seed(seed)))
         worth = {
             tuple(batch.indices): joint_mutual_information(part[batch.indices], num_outcomes=FINE_OUTCOMES)
-            for batch in [*ours_on_part, *peers]
+            for batch in [*our_batches, *peer_batches]
         }
 
         def joint(batches: list[Batch | CandidateBatch]) -> str:
             return ", ".join(f"{worth[tuple(batch.indices)][0]:.4f}" for batch in batches)
 
-        factor = len(log_probs) / pool
-        peer_seconds = statistics.median(seconds) * factor
+        peer_seconds = statistics.median(seconds)
+        return {
+            "method": method,
+            "N": len(part),
+            "B": b,
+            "ours, s": f"{fast['seconds']:.3f}",
+            "peer, s": f"{peer_seconds:.1f}",
+            "ratio": f"{peer_seconds / fast['seconds']:.0f}",
+            "peak MiB, ours / peer": f"{fast['peak MiB']:.0f} / {slow['peak MiB']:.0f}",
+            "joint MI, ours / peer, by seed": f"{joint(our_batches)} / {joint(peer_batches)} "
+            f"(s.e. {max(error for _, error in worth.values()):.4f})",
+            "agreement": agreement(our_batches[-1], peer_batches[-1]),
+        }
+
+    whole, part = len(log_probs), min(peer_pool, len(log_probs))
+    table = [row("2-BALD", 10, part), row("BatchBALD", 5, part), row("BatchBALD", 10, part, seeds=3)]
+    if whole_pool and part < whole:
+        scaled = float(table[-1]["peer, s"]) * whole / part
+        table += [row("2-BALD", 5, whole), row("2-BALD", 10, whole), row("BatchBALD", 5, whole)]
+        _, fast = bench.measure("BatchBALD, ours", log_probs, lambda: batchbald(log_probs, 10))
         table.append(
             {
-                "predictions": label,
-                "method": method,
-                "B": b,
+                "method": "BatchBALD",
+                "N": whole,
+                "B": 10,
                 "ours, s": f"{fast['seconds']:.3f}",
-                "peer, s": f"{peer_seconds:.1f}" + (f" ({peer_seconds / factor:.1f} on {pool})" if factor > 1 else ""),
-                "ratio": f"{peer_seconds / fast['seconds']:.0f}",
-                "peak MiB, ours / peer": f"{fast['peak MiB']:.0f} / {slow['peak MiB']:.0f}",
-                "joint MI on the peer's pool, ours / peer, by seed": f"{joint(ours_on_part)} / {joint(peers)} "
-                f"(s.e. {max(error for _, error in worth.values()):.4f})",
-                "agreement on it": agreement(ours_on_part[-1], peers[-1]),
+                "peer, s": f"{scaled:.1f} ({whole / part:.3g} times that on {part})",
+                "ratio": f"{scaled / fast['seconds']:.0f}",
+                "peak MiB, ours / peer": f"{fast['peak MiB']:.0f} / not run",
+                "joint MI, ours / peer, by seed": f"{fast['joint MI']:.4f} / not run",
             }
         )
-
-    def redux(part: Tensor, b: int) -> CandidateBatch:
-        return get_batchbald_batch(part.cpu(), b, num_samples=10_000, dtype=torch.double)
-
-    row(
-        "2-BALD", 10, lambda part, b: kbald(part, b, order=2), lambda part, b: peer_2bald(part.cpu(), b), len(log_probs)
-    )
-    row("BatchBALD", 10, batchbald, redux, min(peer_pool, len(log_probs)), seeds=3)
-    row("BatchBALD", 5, batchbald, redux, len(log_probs))
     return table
 
 
@@ -196,26 +216,30 @@ def particles_table(bench: Bench, log_probs: Tensor) -> list[dict]:
     return table
 
 
-def growth_table(bench: Bench, log_probs: Tensor, sizes: list[int], batches: list[int]) -> list[dict]:
-    """How time grows with N, K and B, ours alone."""
+def growth_table(bench: Bench, log_probs: Tensor, grid: list[tuple[int, int, int]]) -> list[dict]:
+    """Ours alone over a grid of N, K and B."""
     methods = {
         "BALD": bald,
         "2-BALD": lambda part, b: kbald(part, b, order=2),
         "3-BALD": lambda part, b: kbald(part, b, order=3),
         "BatchBALD": batchbald,
     }
-    n, k, _ = log_probs.shape
-    grid = [(size, k, 10) for size in sizes] + [(n, part, 10) for part in (20, 50) if part < k]
-    grid += [(n, k, b) for b in batches]
     table = []
-    for size, samples, b in grid:
-        part = log_probs[:size, :samples].contiguous()
-        row = {"N": size, "K": samples, "B": b}
+    for n, k, b in grid:
+        part = log_probs[:n, :k].contiguous()
+        measured = {}
         for name, method in methods.items():
             if name == "3-BALD" and b > 20:
                 continue
-            _, measured = bench.measure(name, part, lambda m=method, p=part, b=b: m(p, b), repeats=1 if b > 10 else 3)
-            row |= {name: f"{measured['seconds']:.3f}", f"{name}, joint MI": f"{measured['joint MI']:.3f}"}
+            _, measured[name] = bench.measure(
+                f"{name}, ours", part, lambda m=method, p=part, b=b: m(p, b), repeats=1 if b > 10 or k > 100 else 3
+            )
+        row = {"N": n, "K": k, "B": b}
+        row |= {f"{name}, s": f"{result['seconds']:.3f}" for name, result in measured.items()}
+        if "3-BALD" in measured:
+            row["3-BALD / 2-BALD"] = f"{measured['3-BALD']['seconds'] / measured['2-BALD']['seconds']:.1f}"
+        for what, digits in (("joint MI", 3), ("peak MiB", 0)):
+            row[f"{what}, in that order"] = ", ".join(f"{result[what]:.{digits}f}" for result in measured.values())
         table.append(row)
     return table
 
@@ -246,16 +270,26 @@ def main() -> None:
     )
     quick = arguments.quick
 
-    label, log_probs = predictions(arguments.data, 2, arguments.pool, 100, device)
-    report.add(f"Ours and batchbald_redux: {label}", compare(bench, label, log_probs, arguments.peer_pool))
+    pool, part = arguments.pool, min(10_000, arguments.pool)
+
+    log_probs = bench.predict(arguments.data, 2, pool, 100)
+    report.add(
+        f"Ours and batchbald_redux: {bench.predictions}",
+        compare(bench, log_probs, arguments.peer_pool, whole_pool=True),
+    )
     if not quick:
-        report.add(f"What max_particles buys: {label}", particles_table(bench, log_probs))
-        sizes = [arguments.pool // 6, arguments.pool // 3, arguments.pool]
-        report.add(f"Growth, seconds: {label}", growth_table(bench, log_probs, sizes, [5, 20, 50, 100]))
-        label, log_probs = predictions(arguments.data, 2, min(10_000, arguments.pool), 1000, device)
-        report.add(f"K = 1,000, seconds: {label}", growth_table(bench, log_probs, [], [5, 10, 20]))
-        label, log_probs = predictions(arguments.data, 10, arguments.pool, 100, device)
-        report.add(f"Ours and batchbald_redux: {label}", compare(bench, label, log_probs, arguments.peer_pool))
+        report.add(f"What max_particles buys: {bench.predictions}", particles_table(bench, log_probs))
+        grid = [(n, 100, 10) for n in (pool // 6, pool // 3, pool)] + [(pool, k, 10) for k in (20, 50)]
+        grid += [(pool, 100, b) for b in (5, 20, 50, 100)]
+        report.add(f"How time grows with N, K and B: {bench.predictions}", growth_table(bench, log_probs, grid))
+        log_probs = bench.predict(arguments.data, 2, pool, 1000)
+        grid = [(part, 1000, 5), (part, 1000, 10), (part, 1000, 20), (pool, 1000, 5), (pool, 1000, 10)]
+        report.add(f"K = 1,000: {bench.predictions}", growth_table(bench, log_probs, grid))
+        log_probs = bench.predict(arguments.data, 10, pool, 100)
+        report.add(
+            f"Ours and batchbald_redux: {bench.predictions}",
+            compare(bench, log_probs, arguments.peer_pool, whole_pool=False),
+        )
     print(report.text())
 
 
