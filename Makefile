@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint clean
+.PHONY: help setup demo figures reproduce test fuzz lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -21,6 +21,28 @@ setup: $(INSTALLED)  ## make the environment in .venv (5 GB with PyTorch's GPU b
 demo: $(INSTALLED)  ## 2-BALD and random acquisition on bundled digits: a table of rounds and a picture of learning curves
 	$(BIN)/python run.py -m experiment=demo method=2bald,random out=runs/demo
 	$(BIN)/python scripts/learning_curves.py runs/demo --output runs/demo/learning_curves.png
+
+# What `figures` draws from, and where `reproduce` records. PROTOCOL=cpu, SEEDS=0,1,2, SWEEP (further overrides of the
+# sweeps), FIGURE3 (of that figure) and BENCH (arguments of the benchmark) change what it does.
+RESULTS ?= results
+REPRODUCTION ?= runs/reproduction
+PROTOCOL ?=
+SEEDS ?= 0,1,2,3,4
+SWEEP ?=
+FIGURE3 ?=
+BENCH ?=
+CURVES = out=$(REPRODUCTION)/learning_curves seed=$(SEEDS) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SWEEP)
+
+figures: $(INSTALLED)  ## rebuild every figure and table from the records in results/ (RESULTS=FOLDER for others)
+	$(BIN)/python scripts/make_figures.py --results $(RESULTS)
+
+reproduce: $(INSTALLED)  ## make such records from nothing in runs/reproduction, then the figures; hours on a GPU (sweeps go on if stopped)
+	$(BIN)/python run.py -m experiment=figure1 $(CURVES)
+	$(BIN)/python run.py -m experiment=figure2 $(CURVES)
+	$(BIN)/python scripts/score_progression.py experiment=figure3 out=$(REPRODUCTION) $(FIGURE3)
+	$(BIN)/python scripts/acquired_images.py $(REPRODUCTION)
+	$(BIN)/python scripts/bench_acquisition.py --output $(REPRODUCTION)/bench_acquisition $(BENCH)
+	$(BIN)/python scripts/make_figures.py --results $(REPRODUCTION)
 
 test: $(INSTALLED)  ## run the tests
 	$(BIN)/python -m pytest

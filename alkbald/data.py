@@ -75,7 +75,7 @@ def load(
         name: a key of `SOURCES`.
         root: folder of downloads.
         split_seed: draws the split, the initial set and the noise.
-        validation_size: training images set apart, stratified by class.
+        validation_size: training images set apart, stratified by class; 0: none, the pool is the whole training set.
         initial_per_class: initially labelled images of each class.
         noise: standard deviation of the noise on pool images, after normalisation.
         repeats: copies of the pool; pool position p is a copy of position p modulo the pool's own size.
@@ -108,6 +108,8 @@ def load(
 
 def split(labels: Int[Tensor, " T"], validation_size: int, seed: int) -> tuple[Int[Tensor, " P"], Int[Tensor, " V"]]:
     """Indices of pool and validation, stratified by class, in the order of the paper's runs."""
+    if not validation_size:
+        return torch.arange(len(labels)), torch.arange(0)
     shuffle = StratifiedShuffleSplit(n_splits=1, test_size=validation_size, random_state=seed)
     try:
         pool, validation = next(shuffle.split(np.zeros(len(labels)), labels.numpy()))

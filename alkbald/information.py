@@ -18,7 +18,8 @@ from torch import Generator, Tensor
 from alkbald.particles import OutcomeParticles
 from alkbald.probabilities import TINY, check_probabilities, entropy
 
-#: Outcomes times K that a simulation holds at once: 1 MiB stays in cache. A million outcomes at once took 5 times as long.
+#: Outcomes times K that a simulation holds at once: 1 MiB, which stays in cache. A million outcomes at once took five
+#: times as long.
 _SIMULATED_AT_ONCE = 2**17
 
 

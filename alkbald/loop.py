@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -19,11 +19,11 @@ from alkbald.data import Data, load
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
 from alkbald.inference import evaluate, sample_log_probs
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
-from alkbald.model import mnist_cnn
+from alkbald.model import MCDropoutModel, mnist_cnn
 from alkbald.randomness import derived_generator, derived_seed
 from alkbald.runs import Run, should_stop
 from alkbald.settings import Settings, check_method, method_options
-from alkbald.training import fit
+from alkbald.training import Fit, fit
 
 
 def run(settings: Settings, *, job: int = 0) -> Run:
@@ -41,11 +41,7 @@ def run(settings: Settings, *, job: int = 0) -> Run:
     if record.is_complete:
         print(f"already complete: {record.folder}")
         return record
-    device = pick_device(settings.device, job)
-    if settings.precision == "tf32" and device.type != "cuda":
-        raise SettingsError(f"precision=tf32 needs an NVIDIA GPU, the device is {device}")
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+    device = prepared_device(settings, job)
     data = load(**vars(settings.data), device=device)
     check_sizes(settings, len(data.initial), len(data.pool_labels))
     check_method(settings, settings.acq_size, settings.num_samples, data.num_classes)
@@ -92,6 +88,20 @@ def recorded_positions(record: Run, data: Data) -> list[int]:
     return positions
 
 
+def prepared_device(settings: Settings, job: int = 0) -> torch.device:
+    """The device of a run, with the number of threads set.
+
+    Raises:
+        SettingsError: the device cannot do the precision.
+    """
+    device = pick_device(settings.device, job)
+    if settings.precision == "tf32" and device.type != "cuda":
+        raise SettingsError(f"precision=tf32 needs an NVIDIA GPU, the device is {device}")
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    return device
+
+
 def pick_device(name: str, job: int) -> torch.device:
     """auto: the GPUs in turn, job by job, or the CPU where there is none."""
     if name != "auto":
@@ -125,27 +135,11 @@ def active_learning_round(
         The round's row, and a row for each acquired point (`runs.ROUND_COLUMNS`, `runs.ACQUIRED_COLUMNS`).
     """
     stream = partial(derived_generator, settings.seed, number)
-    # disable=None: no bar where there is no terminal
-    bar = partial(tqdm, desc=f"{len(labelled)} labels", leave=False, disable=None if settings.progress else True)
+    bar = progress_bar(settings, f"{len(labelled)} labels")
     device = data.pool_inputs.device
     clock = Stopwatch(device)
-
-    model = mnist_cnn(
-        data.num_classes, dropout=settings.model.dropout, seed=derived_seed(settings.seed, number, "weights")
-    ).to(device)
     with clock.measure("training"), _round_named(number):
-        fitted = fit(
-            model,
-            data.pool_inputs[labelled],
-            data.pool_labels[labelled],
-            data.validation_inputs,
-            data.validation_labels,
-            **vars(settings.training),
-            precision=settings.precision,
-            generator=stream("training"),
-            validation_generator=stream("validation"),
-            progress=partial(bar, unit="epoch"),
-        )
+        model, fitted = trained(settings, data, labelled, number, partial(bar, unit="epoch"))
     with clock.measure("evaluation"):
         accuracy, nll = evaluate(
             model,
@@ -171,27 +165,20 @@ def active_learning_round(
         if settings.pool_sample is not None:
             chosen = torch.randperm(len(candidates), generator=stream("pool sample"))[: settings.pool_sample]
             candidates = candidates[chosen.sort().values]
-        # The same generator each time: the same masks, whichever inputs are asked for.
-        predict = partial(
-            sample_log_probs,
-            model,
-            num_samples=settings.num_samples,
-            precision=settings.precision,
-            progress=partial(bar, unit="chunk"),
-        )
+        predict = partial(predictions, settings, model, number=number, progress=partial(bar, unit="chunk"))
         name = settings.method["name"]
         if name in BLIND:
             log_probs = torch.zeros(len(candidates), 1, 1)  # valid predictions that say nothing
         else:
             with clock.measure("inference"):
-                log_probs = predict(data.pool_inputs[candidates], generator=stream("scoring"))
+                log_probs = predict(data.pool_inputs[candidates])
         with clock.measure("selection"):
             batch = METHODS[name](
                 log_probs, settings.acq_size, **method_options(settings), generator=stream("selection")
             )
         positions = candidates[batch.indices]
         if name in BLIND:
-            batch = replace(batch, log_probs=predict(data.pool_inputs[positions], generator=stream("scoring")))
+            batch = replace(batch, log_probs=predict(data.pool_inputs[positions]))
         row |= {
             "batch": len(batch),
             "joint_mutual_information": batch.joint_mutual_information,
@@ -213,6 +200,56 @@ def active_learning_round(
         ]
     row |= {f"seconds_{part}": seconds for part, seconds in clock.seconds.items()}
     return row | {"peak_memory_bytes": peak_memory(device)}, acquired
+
+
+def trained(
+    settings: Settings,
+    data: Data,
+    labelled: list[int],
+    number: int,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+) -> tuple[MCDropoutModel, Fit]:
+    """The model of a round: fresh weights, trained on what is labelled (pool positions)."""
+    device = data.pool_inputs.device
+    seed = derived_seed(settings.seed, number, "weights")
+    model = mnist_cnn(data.num_classes, dropout=settings.model.dropout, seed=seed).to(device)
+    fitted = fit(
+        model,
+        data.pool_inputs[labelled],
+        data.pool_labels[labelled],
+        data.validation_inputs,
+        data.validation_labels,
+        **vars(settings.training),
+        precision=settings.precision,
+        generator=derived_generator(settings.seed, number, "training"),
+        validation_generator=derived_generator(settings.seed, number, "validation"),
+        progress=progress,
+    )
+    return model, fitted
+
+
+def predictions(
+    settings: Settings,
+    model: MCDropoutModel,
+    inputs: Tensor,
+    *,
+    number: int,
+    progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
+) -> Tensor:
+    """What a round scores by: log-probabilities [N, K, C], under the same masks whichever inputs are asked for."""
+    return sample_log_probs(
+        model,
+        inputs,
+        settings.num_samples,
+        generator=derived_generator(settings.seed, number, "scoring"),
+        precision=settings.precision,
+        progress=progress,
+    )
+
+
+def progress_bar(settings: Settings, description: str) -> Callable[..., tqdm]:
+    """A bar that goes when it is done; none where there is no terminal, or where settings say so."""
+    return partial(tqdm, desc=description, leave=False, disable=None if settings.progress else True)
 
 
 @contextmanager

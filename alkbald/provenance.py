@@ -1,5 +1,6 @@
 """Where numbers come from."""
 
+import json
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -17,12 +18,19 @@ def provenance(device: torch.device) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit,
-        "dirty": bool(_git("status", "--porcelain", "--", ":/alkbald", ":/configs", ":/run.py")) if commit else None,
+        "dirty": bool(_git("status", "--porcelain", "--", ":/alkbald", ":/configs", ":/scripts", ":/run.py"))
+        if commit
+        else None,
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
         "threads": torch.get_num_threads(),
     }
+
+
+def write_provenance(folder: Path, device: torch.device) -> None:
+    """FOLDER/provenance.json, for results that are made in one go (a run has an entry a start: `runs`)."""
+    (folder / "provenance.json").write_text(json.dumps(provenance(device), indent=1) + "\n")
 
 
 def _processor() -> str:

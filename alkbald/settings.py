@@ -75,7 +75,7 @@ _BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "pool_sample": (1, None),
     "evaluation_samples": (1, None),
     "data.split_seed": (0, 2**32 - 1),  # what numpy accepts
-    "data.validation_size": (1, None),
+    "data.validation_size": (0, None),
     "data.initial_per_class": (1, None),
     "data.noise": (0, 1e6),
     "data.repeats": (1, None),

@@ -27,7 +27,7 @@ class Fit:
     Attributes:
         epochs: epochs trained.
         best_epoch: the one whose weights the model has, counted from 1.
-        validation_accuracy: at that epoch.
+        validation_accuracy: at that epoch; NaN without validation.
         seconds_validation: spent on validation accuracies, of all the training took.
     """
 
@@ -76,7 +76,7 @@ def fit(
     Args:
         model: trained in place.
         inputs, labels: the labelled set, on the model's device.
-        validation_inputs, validation_labels: for early stopping.
+        validation_inputs, validation_labels: for early stopping; V = 0: none, the model has the last epoch's weights.
         generator: a CPU generator for the order and the dropout masks of the steps.
         validation_generator: a CPU generator for the masks of validation.
         optimizer: a name in `OPTIMIZERS`.
@@ -87,7 +87,7 @@ def fit(
         progress: wraps the iteration over epochs, a progress bar say.
 
     Raises:
-        TrainingDiverged: the loss or a prediction became NaN or infinite.
+        TrainingDiverged: the loss, or a prediction in validation, became NaN or infinite.
     """
     optimise = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     best_epoch, best_accuracy, seconds_validation = 0, -1.0, 0.0
@@ -110,6 +110,9 @@ def fit(
             raise TrainingDiverged(
                 f"the training loss is {loss_sum.item()} in epoch {epoch}; try a lower learning rate"
             )
+        if not len(validation_inputs):
+            best_epoch, best_accuracy = epoch, math.nan
+            continue
         start = time.perf_counter()  # the check above has waited for the device, as reading the accuracy will
         accuracy, nll = evaluate(
             model,
@@ -128,5 +131,6 @@ def fit(
             best_weights = {name: weight.clone() for name, weight in model.state_dict().items()}
         elif epoch - best_epoch >= patience:
             break
-    model.load_state_dict(best_weights)
+    if best_weights:
+        model.load_state_dict(best_weights)
     return Fit(epoch, best_epoch, best_accuracy, seconds_validation)

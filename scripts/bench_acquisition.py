@@ -4,7 +4,8 @@
     python scripts/bench_acquisition.py --pool 2000 --quick   a look, a minute
 
 Predictions are those of the paper's CNN trained on 20 and on 100 MNIST images (synthetic ones where MNIST is not
-there). The peer is batchbald_redux as it ships, in float64. Writes OUTPUT/report.md and OUTPUT/times.csv.
+there). The peer is batchbald_redux as it ships, in float64. Writes OUTPUT/report.md,
+OUTPUT/times.csv and OUTPUT/provenance.json.
 """
 
 import argparse

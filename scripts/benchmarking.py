@@ -9,7 +9,7 @@ import torch
 
 from alkbald.data import Data, load
 from alkbald.model import MCDropoutNet, mnist_cnn
-from alkbald.provenance import provenance
+from alkbald.provenance import provenance, write_provenance
 from alkbald.randomness import derived_generator
 from alkbald.training import fit
 
@@ -86,6 +86,7 @@ class Report:
         ]
         self._sections: list[tuple[str, list[dict]]] = []
         folder.mkdir(parents=True, exist_ok=True)
+        write_provenance(folder, device)
 
     def add(self, title: str, table: list[dict]) -> None:
         self._sections.append((title, table))

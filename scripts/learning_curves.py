@@ -3,7 +3,8 @@
 import argparse
 
 from alkbald.errors import UserError, errors_in_one_line
-from alkbald.figures import CURVE, learning_curves, load_runs
+from alkbald.figures import learning_curves
+from alkbald.tables import CURVE, load_runs
 
 COLUMNS = {
     "labelled": "labels",

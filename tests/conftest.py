@@ -12,6 +12,7 @@ import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
+from alkbald import loop
 from alkbald.settings import Settings, from_config
 
 torch.set_num_threads(1)  # the tests' tensors are small; threads would only wait for each other
@@ -28,7 +29,7 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(f"{OUTCOMES.total()} random inputs: {ends}")
 
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "scripts")]
 
 FILES = [
     "train-images-idx3-ubyte.gz",
@@ -94,3 +95,12 @@ SMALL = [
     "training.epoch_size=128",
     "training.validation_samples=3",
 ]
+
+
+@pytest.fixture(scope="session")
+def small_runs(tmp_path_factory) -> Path:
+    """Two trials of BALD and one of k-BALD, on digits."""
+    out = tmp_path_factory.mktemp("runs")
+    for method, seed in (("bald", 0), ("bald", 1), ("kbald", 0)):
+        loop.run(make_settings(out, *SMALL, f"method={method}", f"seed={seed}", "max_labels=30"))
+    return out

@@ -63,6 +63,13 @@ def test_repetition_copies_the_pool_with_noise_of_its_own():
     assert (thrice.pool_inputs[:n] - thrice.pool_inputs[n : 2 * n]).std().item() == pytest.approx(0.02**0.5, rel=0.02)
 
 
+def test_without_validation_the_pool_is_the_whole_training_set():
+    digits = load("digits", root="unused", validation_size=0)
+    assert digits.pool_index.tolist() == list(range(1347))
+    assert digits.validation_inputs.shape == (0, 1, 28, 28)
+    assert torch.equal(digits.pool_labels[digits.initial].sort().values, torch.arange(10).repeat_interleave(2))
+
+
 def test_too_few_images_are_named_with_their_number():
     with pytest.raises(DataError, match="initial_per_class=200 needs 200 pool images of class 0, there are 105"):
         load("digits", root="unused", validation_size=300, initial_per_class=200)

@@ -168,6 +168,16 @@ def test_an_interrupted_run_resumes_to_the_same_rounds(tmp_path, monkeypatch):
     assert rounds_of(loop.run(settings)) == whole
 
 
+def test_a_run_without_validation_trains_all_epochs_and_goes_on(tmp_path):
+    settings = [*SMALL, "data.validation_size=0", "num_samples=4"]
+    whole = loop.run(make_settings(tmp_path / "whole", *settings))
+    loop.run(make_settings(tmp_path / "parts", *settings, "max_labels=30"))
+    parts = loop.run(make_settings(tmp_path / "parts", *settings))
+    assert [row["epochs"] for row in whole.rounds] == ["3", "3", "3"]
+    assert [row["validation_accuracy"] for row in whole.rounds] == ["", "", ""]
+    assert [row["nll"] for row in parts.rounds] == [row["nll"] for row in whole.rounds]
+
+
 def test_a_run_stopped_early_and_extended_equals_a_long_one(tmp_path):
     whole = rounds_of(loop.run(make_settings(tmp_path / "whole", *SMALL)))
     loop.run(make_settings(tmp_path / "parts", *SMALL, "max_labels=30"))

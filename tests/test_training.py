@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 from conftest import generator
@@ -31,6 +33,24 @@ def easy_data(n: int = 40):
     inputs[labels == 0, :, :14] += 1
     inputs[labels == 1, :, 14:] += 1
     return inputs, labels
+
+
+def test_without_validation_all_epochs_count_and_the_last_weights_stay(monkeypatch):
+    inputs, labels = easy_data()
+    options = {"epoch_size": 96, "batch_size": 32, "max_epochs": 4, "patience": 1}
+    models = [mnist_cnn(2, seed=0) for _ in range(2)]
+    nothing = inputs[:0], labels[:0]
+    fitted = fit(
+        models[0], inputs, labels, *nothing, generator=generator(1), validation_generator=generator(2), **options
+    )
+    assert (fitted.epochs, fitted.best_epoch, fitted.seconds_validation) == (4, 4, 0)
+    assert math.isnan(fitted.validation_accuracy)
+    # The same with a validation that likes the last epoch best.
+    rising = iter([0.1, 0.2, 0.3, 0.4])
+    monkeypatch.setattr(training, "evaluate", lambda *args, **options: (next(rising), 0.0))
+    fit(models[1], inputs, labels, inputs, labels, generator=generator(1), validation_generator=generator(2), **options)
+    for ours, last in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(ours, last)
 
 
 def test_training_is_the_plain_loop():

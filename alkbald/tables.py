@@ -1,0 +1,183 @@
+"""From records of runs to tables: rounds, what curves reach, how they differ.
+
+A *curve* is what the trials of one method, batch size and data set have in common; its trials differ in their seed.
+Curves are named METHOD-ACQSIZE, as in configs/curve. Accuracies are shares, not percents.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from alkbald.errors import RecordError
+from alkbald.runs import ROUND_COLUMNS, read_rounds, recorded_settings
+
+#: What tells curves apart; the trials of one curve differ in nothing but their seed.
+CURVE = ["data", "method", "acq_size", "variant"]
+
+#: Standard deviation over trials of the published curves: they show 0.005 to 0.015.
+PUBLISHED_DEVIATION = 0.010
+PUBLISHED_TRIALS = 5
+
+
+def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
+    """All rounds of all runs below the folders, with columns data, method, acq_size, variant and seed in front.
+
+    `variant` names the further settings in which these runs differ from each other ("num_samples=8"), so that runs of
+    different settings are never taken for trials of one curve; empty where they differ in none.
+
+    Raises:
+        FileNotFoundError: no run is there.
+    """
+    paths = sorted({path.resolve() for folder in folders for path in Path(folder).rglob("rounds.csv")})
+    if not paths:
+        raise FileNotFoundError(f"no run (rounds.csv) below {', '.join(map(str, folders))}")
+    settings = [recorded_settings(path.with_name("config.yaml")) for path in paths]
+    named = [[run.pop(key) for key in ("data.name", "method.name", "acq_size")] + [run["seed"]] for run in settings]
+    if all(run["data.split_seed"] == run["seed"] for run in settings):  # a split a trial
+        settings = [{key: value for key, value in run.items() if key != "data.split_seed"} for run in settings]
+    values: dict[str, set[str]] = {}
+    for key, value in (item for run in settings for item in run.items()):
+        values.setdefault(key, set()).add(str(value))
+    differing = [key for key, several in values.items() if len(several) > 1 and key != "seed"]
+    tables = []
+    for path, run, (*curve, seed) in zip(paths, settings, named, strict=True):
+        rounds = pd.DataFrame(read_rounds(path.parent)[0], columns=ROUND_COLUMNS).replace("", None).apply(pd.to_numeric)
+        variant = ", ".join(f"{key}={run[key]}" for key in differing if key in run)
+        for place, (key, value) in enumerate(zip([*CURVE, "seed"], [*curve, variant, seed], strict=True)):
+            rounds.insert(place, key, value)
+        tables.append(rounds)
+    return pd.concat(tables, ignore_index=True)
+
+
+def interval_of_mean(values: pd.Series) -> float:
+    """Half the width of the 95% confidence interval of the mean, by Student's t; NaN of a single value."""
+    return values.sem() * t.ppf(0.975, len(values) - 1) if len(values) > 1 else float("nan")
+
+
+def trials(rounds: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """By a curve's name, its accuracies: a row for each labelled-set size, a column for each seed.
+
+    Raises:
+        RecordError: the rounds are of several data sets, of runs that differ in more than curve and seed, or of two
+            runs of one curve and seed.
+    """
+    for key in ("data", "variant"):
+        if rounds[key].nunique() > 1:
+            raise RecordError(f"runs that differ in {key} are not compared: {', '.join(sorted(rounds[key].unique()))}")
+    if rounds.duplicated(["method", "acq_size", "seed", "labelled"]).any():
+        raise RecordError("two runs of one curve and seed are not compared; move one of them away")
+    return {
+        f"{method}-{acq_size}": curve.pivot(index="labelled", columns="seed", values="accuracy")
+        for (method, acq_size), curve in rounds.groupby(["method", "acq_size"])
+    }
+
+
+def labels_needed(accuracy: pd.Series, threshold: float) -> float:
+    """The first labelled-set size of a trial at which its accuracy is at least the threshold; NaN if there is none.
+
+    Sizes are those of the trial's rounds: larger batches are found out later, by half a batch on average.
+    """
+    reached = accuracy.dropna() >= threshold
+    return float(reached.idxmax()) if reached.any() else float("nan")
+
+
+def mean_accuracy(accuracy: pd.Series, grid: list[int]) -> float:
+    """Area under a trial's curve, by trapezoids over a grid of labelled-set sizes, over the grid's length.
+
+    Curves of different batch sizes are compared on sizes that all of them have: finer steps give a larger area.
+    NaN if the trial lacks one of the sizes.
+    """
+    at = accuracy.reindex(grid)
+    return float(np.trapezoid(at, grid) / (grid[-1] - grid[0]))
+
+
+def summary(
+    curves: dict[str, pd.DataFrame], sizes: list[int], thresholds: list[float], grid: list[int]
+) -> pd.DataFrame:
+    """A row a curve: mean over trials, and half the 95% interval, of what its trials reach.
+
+    Columns: accuracies at labelled-set sizes and how many trials got there, area under the curve on a grid of sizes,
+    labels needed for thresholds (mean over the trials that reach them, and how many do).
+    """
+    rows = []
+    for name, table in curves.items():
+        row: dict[str, object] = {"curve": name, "trials": table.shape[1]}
+        for size in sizes:
+            at = table.loc[size].dropna() if size in table.index else pd.Series(dtype=float)
+            row |= {
+                f"accuracy at {size}": at.mean(),
+                f"± at {size}": interval_of_mean(at),
+                f"trials at {size}": len(at),
+            }
+        area = table.apply(mean_accuracy, grid=grid).dropna()
+        row |= {"area": area.mean(), "± area": interval_of_mean(area)}
+        for threshold in thresholds:
+            needed = table.apply(labels_needed, threshold=threshold).dropna()
+            row |= {f"labels to {threshold:.0%}": needed.mean(), f"trials to {threshold:.0%}": len(needed)}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def paired_differences(
+    curves: dict[str, pd.DataFrame], reference: str, sizes: list[int], grid: list[int]
+) -> pd.DataFrame:
+    """Every curve less the reference, trial by trial: seeds share what does not depend on the method.
+
+    A row a curve and labelled-set size (and one for the area under the curve): seeds that both have, mean difference,
+    its 95% interval by Student's t (NaN with one seed).
+    """
+    base, rows = curves[reference], []
+    for name, table in curves.items():
+        if name == reference:
+            continue
+        measures = {
+            str(size): (table.loc[size], base.loc[size]) for size in sizes if size in table.index and size in base.index
+        }
+        areas = [part.apply(mean_accuracy, grid=grid) for part in (table, base)]
+        for what, (ours, theirs) in (measures | {"area": tuple(areas)}).items():
+            difference = (ours - theirs).dropna()
+            half = interval_of_mean(difference)
+            rows.append(
+                {
+                    "curve": name,
+                    "less": reference,
+                    "at": what,
+                    "trials": len(difference),
+                    "difference": difference.mean(),
+                    "low": difference.mean() - half,
+                    "high": difference.mean() + half,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def beside_published(curves: dict[str, pd.DataFrame], published: pd.DataFrame) -> pd.DataFrame:
+    """Our means beside published ones, and the difference in units of its standard error.
+
+    `published` has columns curve, labelled and accuracy.
+    The error's square is s^2 / n + `PUBLISHED_DEVIATION`^2 / `PUBLISHED_TRIALS` with our own deviation s over n trials.
+    Of fewer than 5 trials, which may be alike by chance, s is taken to be no less than the published deviation.
+    """
+    rows = []
+    for row in published.itertuples():
+        table = curves.get(row.curve, pd.DataFrame())
+        at = table.loc[row.labelled].dropna() if row.labelled in table.index else pd.Series(dtype=float)
+        deviation = at.std() if len(at) > 1 else PUBLISHED_DEVIATION
+        if len(at) < 5:
+            deviation = max(deviation, PUBLISHED_DEVIATION)
+        error = (deviation**2 / max(len(at), 1) + PUBLISHED_DEVIATION**2 / PUBLISHED_TRIALS) ** 0.5
+        rows.append(
+            {
+                "curve": row.curve,
+                "labelled": row.labelled,
+                "trials": len(at),
+                "ours": at.mean(),
+                "published": row.accuracy,
+                "difference": at.mean() - row.accuracy,
+                "in standard errors": (at.mean() - row.accuracy) / error,
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,112 @@
+"""What is in results/figures is what `make figures` makes of the records in results/."""
+
+import filecmp
+import subprocess
+import sys
+
+import matplotlib.image
+import numpy as np
+from conftest import ROOT, SMALL, make_settings
+
+from alkbald import loop
+
+COMMITTED = ROOT / "results" / "figures"
+
+
+def make_figures(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "scripts/make_figures.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_committed_figures_are_made_of_committed_records(tmp_path):
+    done = make_figures("--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    made = {path.name for path in tmp_path.iterdir()}
+    assert made == {path.name for path in COMMITTED.iterdir()}
+    for name in made:
+        if name.endswith(".png"):
+            ours, theirs = (matplotlib.image.imread(folder / name) for folder in (tmp_path, COMMITTED))
+            assert np.array_equal(ours, theirs), name
+        elif not name.endswith(".pdf"):  # compressed by whichever zlib there is
+            assert filecmp.cmp(tmp_path / name, COMMITTED / name, shallow=False), name
+
+
+def test_of_few_runs_what_can_be_is_made_and_the_rest_is_named(tmp_path):
+    for method, seed in (("bald", 0), ("2bald", 0), ("2bald", 1)):
+        out = tmp_path / "learning_curves"
+        loop.run(make_settings(out, *SMALL, f"method={method}", f"seed={seed}", "max_labels=30"))
+    done = make_figures("--results", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "figure1: batchbald-5 is not there" in done.stdout
+    for name in ("figure3", "table1", "acquired"):
+        assert f"{name} is not made" in done.stdout
+    made = {path.name for path in (tmp_path / "figures").iterdir()}
+    assert {"figure1.png", "figure1.pdf", "figure2.png", "summary.csv", "differences.md", "published.md"} <= made
+    assert "figure3.png" not in made
+    again = tmp_path / "again"
+    make_figures("--results", tmp_path, "--only", "figure1", "--output", again)
+    assert filecmp.cmp(again / "figure1.pdf", tmp_path / "figures" / "figure1.pdf", shallow=False)
+
+
+def test_runs_that_cannot_be_compared_leave_the_rest_to_be_made(tmp_path):
+    out = tmp_path / "learning_curves"
+    for override in ("pool_sample=null", "pool_sample=500"):
+        loop.run(make_settings(out, *SMALL, override, "max_labels=20"))
+    done = make_figures("--results", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "comparison is not made: runs that differ in variant are not compared" in done.stdout
+    assert (tmp_path / "figures" / "figure2.png").exists()
+
+
+def test_of_nothing_nothing_is_made(tmp_path):
+    done = make_figures("--results", tmp_path / "none", "--output", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: nothing to make figures of")
+
+
+def test_images_of_what_was_acquired(tmp_path, mnist_root):
+    """The published pixels come back from the table, for the points of the runs' first round."""
+    from acquired_images import acquired_batches, read_images
+
+    from alkbald.data import SOURCES
+
+    out = tmp_path / "learning_curves"
+    for method in ("bald", "2bald"):
+        settings = make_settings(
+            out, *SMALL, f"method={method}", "data=mnist", f"data.root={mnist_root}", "pool_sample=100", "max_labels=30"
+        )
+        loop.run(settings)
+    command = [sys.executable, "scripts/acquired_images.py", tmp_path, "--data", mnist_root]
+    subprocess.run([*map(str, command)], cwd=ROOT, check=True, capture_output=True)
+    images = read_images(tmp_path / "acquired_images" / "images.csv")
+    batches = acquired_batches(tmp_path)
+    assert set(batches) == {"bald", "2bald"}
+    source = SOURCES["mnist"](mnist_root)
+    for batch in batches.values():
+        assert len(batch) == 10
+        for index, label in zip(batch["index"], batch["label"], strict=True):
+            assert np.array_equal(images[index], (source.train_images[index, 0] * 255).round().byte().numpy())
+            assert source.train_labels[index] == label
+    assert make_figures("--results", tmp_path, "--only", "acquired").returncode == 0
+    assert (tmp_path / "figures" / "acquired.png").stat().st_size > 10_000
+
+
+def test_table_1_scales_up_what_was_measured_on_fewer_points(tmp_path):
+    folder = tmp_path / "bench_acquisition"
+    folder.mkdir()
+    (folder / "provenance.json").write_text('{"device": "a machine"}')
+    (folder / "times.csv").write_text(
+        "what,predictions,N,K,B,seconds\n"
+        '"inference","MNIST, 20 labels",60000,100,,120\n'
+        '"BatchBALD, ours","MNIST, 20 labels",60000,100,10,3\n'
+        '"BatchBALD, ours","MNIST, 100 labels",60000,100,10,9\n'
+        '"BatchBALD, batchbald_redux","MNIST, 20 labels",10000,100,10,100\n'
+        '"BatchBALD, batchbald_redux","MNIST, 20 labels",10000,100,10,110\n'
+        '"BatchBALD, batchbald_redux","MNIST, 20 labels",10000,100,10,300\n'
+    )
+    assert make_figures("--results", tmp_path, "--only", "table1").returncode == 0
+    text = (tmp_path / "figures" / "table1.md").read_text()
+    (row,) = (line for line in text.splitlines() if line.startswith("| BatchBALD | 10 |"))
+    cells = [cell.strip() for cell in row.split("|")][3:]
+    assert cells[:5] == ["30", "11.00", "0.0500", "220", "2.00"]
+    assert "6 times the 10,000 points'" in row

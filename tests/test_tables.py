@@ -1,0 +1,125 @@
+import math
+
+import pandas as pd
+import pytest
+from conftest import ROOT, SMALL, make_settings
+
+from alkbald import loop
+from alkbald.errors import RecordError
+from alkbald.tables import (
+    PUBLISHED_DEVIATION,
+    beside_published,
+    interval_of_mean,
+    labels_needed,
+    load_runs,
+    mean_accuracy,
+    paired_differences,
+    summary,
+    trials,
+)
+
+GRID = [20, 30, 40]
+
+
+@pytest.fixture(scope="module")
+def curves():
+    """Two curves with seeds 0 and 1, one of which stops early in the second."""
+    sizes = pd.Index([20, 30, 40], name="labelled")
+    return {
+        "2bald-10": pd.DataFrame({0: [0.5, 0.7, 0.9], 1: [0.6, 0.8, 0.9]}, index=sizes),
+        "bald-10": pd.DataFrame({0: [0.5, 0.6, 0.8], 1: [0.6, 0.6, math.nan]}, index=sizes),
+    }
+
+
+def test_runs_load_with_what_tells_them_apart(small_runs):
+    rounds = load_runs([small_runs])
+    assert len(rounds) == 6
+    assert set(zip(rounds["method"], rounds["seed"], strict=True)) == {("bald", 0), ("bald", 1), ("kbald", 0)}
+    assert rounds["labelled"].tolist() == [20, 30] * 3
+
+
+def test_trials_are_columns_of_their_curve(small_runs):
+    rounds = load_runs([small_runs])
+    by_name = trials(rounds)
+    assert set(by_name) == {"bald-10", "kbald-10"}
+    assert by_name["bald-10"].columns.tolist() == [0, 1]
+    of_one = rounds[(rounds["method"] == "bald") & (rounds["seed"] == 1)]
+    assert by_name["bald-10"][1].tolist() == of_one["accuracy"].tolist()
+
+
+def test_runs_of_different_settings_are_not_compared(tmp_path):
+    for override in ("pool_sample=null", "pool_sample=500"):
+        loop.run(make_settings(tmp_path, *SMALL, override, "max_labels=20"))
+    with pytest.raises(RecordError, match="differ in variant"):
+        trials(load_runs([tmp_path]))
+
+
+def test_a_copy_of_a_run_is_not_a_trial(small_runs):
+    rounds = load_runs([small_runs])
+    with pytest.raises(RecordError, match="two runs of one curve and seed"):
+        trials(pd.concat([rounds, rounds]))
+
+
+def test_interval_is_students():
+    values = pd.Series([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert interval_of_mean(values) == pytest.approx(2.7764 * values.std() / math.sqrt(5), rel=1e-4)
+    assert math.isnan(interval_of_mean(values[:1]))
+
+
+def test_labels_needed_is_the_first_size_that_reaches():
+    accuracy = pd.Series([0.5, 0.9, 0.8, math.nan], index=[20, 30, 40, 50])
+    assert labels_needed(accuracy, 0.8) == 30
+    assert labels_needed(accuracy, 0.9) == 30
+    assert math.isnan(labels_needed(accuracy, 0.95))
+
+
+def test_area_is_the_mean_of_the_curve():
+    accuracy = pd.Series([0.5, 0.7, 0.8], index=[20, 30, 50])
+    assert mean_accuracy(accuracy, [20, 30, 50]) == pytest.approx((0.6 * 10 + 0.75 * 20) / 30)
+    assert mean_accuracy(accuracy, [20, 50]) == pytest.approx(0.65)
+    assert math.isnan(mean_accuracy(accuracy, [20, 50, 60]))
+
+
+def test_summary_counts_the_trials_that_got_there(curves):
+    table = summary(curves, [40, 100], [0.9], GRID).set_index("curve")
+    assert (table["trials"] == 2).all()
+    assert table["trials at 40"].to_dict() == {"2bald-10": 2, "bald-10": 1}
+    assert table.loc["2bald-10", "accuracy at 40"] == pytest.approx(0.9)
+    assert table.loc["2bald-10", "area"] == pytest.approx((0.7 + 0.775) / 2)
+    assert table.loc["2bald-10", "labels to 90%"] == 40
+    assert table.loc["bald-10", "trials to 90%"] == 0
+    assert table.loc["bald-10", "area"] == pytest.approx(0.625)  # of the trial that is complete
+    assert table["accuracy at 100"].isna().all()
+
+
+def test_differences_are_of_pairs(curves):
+    table = paired_differences(curves, "2bald-10", [30, 40], GRID).set_index("at")
+    assert table.loc["30", "difference"] == pytest.approx(-0.15)
+    half = 12.7062 * math.sqrt(0.005) / math.sqrt(2)  # t of one degree of freedom; differences -0.1 and -0.2
+    assert table.loc["30", "high"] - table.loc["30", "difference"] == pytest.approx(half, rel=1e-4)
+    assert table.loc["40", "trials"] == 1
+    assert math.isnan(table.loc["40", "low"])
+    assert table.loc["area", "trials"] == 1
+
+
+def test_beside_published_in_standard_errors(curves):
+    published = pd.DataFrame({"curve": ["2bald-10", "bald-10", "none-5"], "labelled": [30, 40, 30], "accuracy": 0.7})
+    table = beside_published(curves, published).set_index("curve")
+    error = math.sqrt(0.005 / 2 + PUBLISHED_DEVIATION**2 / 5)  # 0.7 and 0.8: s^2 = 0.005
+    assert table.loc["2bald-10", "in standard errors"] == pytest.approx(0.05 / error)
+    assert table.loc["bald-10", "in standard errors"] == pytest.approx(0.1 / (PUBLISHED_DEVIATION * math.sqrt(1.2)))
+    assert math.isnan(table.loc["none-5", "ours"])
+
+
+def test_few_trials_that_are_alike_are_not_taken_for_certain(curves):
+    alike = {"2bald-10": curves["2bald-10"].assign(**{"1": curves["2bald-10"][0]})[[0, "1"]]}
+    published = pd.DataFrame({"curve": ["2bald-10"], "labelled": [30], "accuracy": [0.69]})
+    table = beside_published(alike, published)
+    assert table.loc[0, "in standard errors"] == pytest.approx(0.01 / (PUBLISHED_DEVIATION * math.sqrt(0.7)))
+
+
+def test_the_committed_runs_load():
+    """Records outlive the version that wrote them."""
+    rounds = load_runs([ROOT / "results"])
+    assert set(rounds["method"]) >= {"2bald", "batchbald", "random"}
+    assert rounds["accuracy"].between(0, 1).all()
