@@ -97,3 +97,60 @@ def acquired_images(batches: dict[str, pd.DataFrame], images: dict[int, np.ndarr
             axes.set_title(f"{label}\n{gain:+.2f}", fontsize=7)
         row[0].text(-0.15, 0.5, title, rotation=90, ha="right", va="center", transform=row[0].transAxes, fontsize=8)
     return figure
+
+
+def approximation_quality(quality: pd.DataFrame) -> Figure:
+    """What batches are worth over their size, and by how much their method's score is off; a column a labelled set.
+
+    Args:
+        quality: columns labelled, method, position, score, joint.
+    """
+    sizes = quality["labelled"].unique()
+    figure, grid = plt.subplots(
+        2, len(sizes), figsize=(3.6 * len(sizes), 5.2), layout="constrained", sharex=True, sharey="row", squeeze=False
+    )
+    for column, size in enumerate(sizes):
+        part = quality[quality["labelled"] == size]
+        for number, (method, curve) in enumerate(part.groupby("method", sort=False)):
+            style = {"color": _COLOURS[number], "linestyle": _STYLES[number % len(_STYLES)], "label": method}
+            grid[0, column].plot(curve["position"], curve["joint"], **style)
+            grid[1, column].plot(curve["position"], curve["score"] - curve["joint"], **style)
+        grid[0, column].set_title(f"{size} labels")
+        grid[1, column].axhline(0, color="black", linewidth=0.8)
+        grid[1, column].set_yscale("symlog", linthresh=0.1)
+        grid[1, column].set_xlabel("points in the batch")
+        for axes in grid[:, column]:
+            axes.grid(alpha=0.3)
+    grid[0, 0].set_ylabel("joint mutual information (nats)")
+    grid[1, 0].set_ylabel("score - joint mutual information (nats)")
+    grid[0, 0].legend(loc="lower right")
+    return figure
+
+
+def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
+    """Total correlation of acquired batches over the labelled-set size, whole and as a share of the sum of their BALD
+    scores: what 1-BALD counts more than once. Means over trials.
+
+    Args:
+        rounds: of `tables.load_runs`.
+        order: curves (METHOD-ACQSIZE) to draw, in the order of the legend.
+    """
+    figure, grid = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+    rounds = rounds.dropna(subset=["total_correlation"])
+    whole = rounds["total_correlation"] + rounds["joint_mutual_information"]  # the sum of the BALD scores
+    rounds = rounds.assign(share=rounds["total_correlation"] / whole)
+    names = rounds["method"] + "-" + rounds["acq_size"].astype(str)
+    for number, name in enumerate(name for name in order if (names == name).any()):
+        curve = rounds[names == name]
+        label = f"{NAMES.get(curve['method'].iloc[0], curve['method'].iloc[0])} {curve['acq_size'].iloc[0]}"
+        style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _STYLES[number % len(_STYLES)]}
+        for axes, column in zip(grid, ("total_correlation", "share"), strict=True):
+            mean = curve.groupby("labelled")[column].mean()
+            axes.plot(mean.index, mean, label=label, **style)
+    grid[0].set(xlabel="labelled training images", ylabel="total correlation of the batch (nats)")
+    grid[1].set(xlabel="labelled training images", ylabel="its share of the sum of BALD scores")
+    for axes in grid:
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    grid[0].legend()
+    return figure

@@ -174,7 +174,10 @@ def active_learning_round(
                 log_probs = predict(data.pool_inputs[candidates])
         with clock.measure("selection"):
             batch = METHODS[name](
-                log_probs, settings.acq_size, **method_options(settings), generator=stream("selection")
+                log_probs,
+                min(settings.acq_size, len(candidates)),
+                **method_options(settings),
+                generator=stream("selection"),
             )
         positions = candidates[batch.indices]
         if name in BLIND:
@@ -186,6 +189,7 @@ def active_learning_round(
             "share_of_log_k": batch.share_of_log_k,
             "total_correlation": batch.total_correlation,
             "first_non_positive": batch.first_non_positive,
+            "decision": batch.decision or None,
         }
         acquired = [
             {

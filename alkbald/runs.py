@@ -60,8 +60,10 @@ ROUND_COLUMNS = [
     "share_of_log_k",
     "total_correlation",
     "first_non_positive",
+    "decision",
 ]
 ACQUIRED_COLUMNS = ["round", "position", "index", "pool_position", "label", "score"]
+TEXT_COLUMNS = {"decision"}
 _WHOLE = {"round", "labelled", "epochs", "best_epoch", "pool", "batch", "position", "index", "pool_position", "label"}
 _NEVER_EMPTY = {"round", "labelled", "accuracy", "position", "index", "pool_position", "label"}
 
@@ -255,6 +257,8 @@ def _read_table(path: Path, columns: list[str]) -> list[dict[str, str]]:
         table = [dict.fromkeys(columns, "") | dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
         for row in table:
             for key, value in row.items():
+                if key in TEXT_COLUMNS:
+                    continue
                 if (value or key in _NEVER_EMPTY) and not math.isfinite((int if key in _WHOLE else float)(value)):
                     raise ValueError(f"{key} is {value}")
             if not 0 <= float(row.get("accuracy", 0)) <= 1:

@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.stats import t
 
 from alkbald.errors import RecordError
-from alkbald.runs import ROUND_COLUMNS, read_rounds, recorded_settings
+from alkbald.runs import ROUND_COLUMNS, TEXT_COLUMNS, read_rounds, recorded_settings
 
 #: What tells curves apart; the trials of one curve differ in nothing but their seed.
 CURVE = ["data", "method", "acq_size", "variant"]
@@ -44,7 +44,9 @@ def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     differing = [key for key, several in values.items() if len(several) > 1 and key != "seed"]
     tables = []
     for path, run, (*curve, seed) in zip(paths, settings, named, strict=True):
-        rounds = pd.DataFrame(read_rounds(path.parent)[0], columns=ROUND_COLUMNS).replace("", None).apply(pd.to_numeric)
+        rounds = pd.DataFrame(read_rounds(path.parent)[0], columns=ROUND_COLUMNS).replace("", None)
+        numbers = [column for column in ROUND_COLUMNS if column not in TEXT_COLUMNS]
+        rounds[numbers] = rounds[numbers].apply(pd.to_numeric)
         variant = ", ".join(f"{key}={run[key]}" for key in differing if key in run)
         for place, (key, value) in enumerate(zip([*CURVE, "seed"], [*curve, variant, seed], strict=True)):
             rounds.insert(place, key, value)

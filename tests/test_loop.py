@@ -5,11 +5,12 @@ import torch
 from conftest import SMALL, make_settings
 
 from alkbald import loop
+from alkbald.acquisition import DYNAMIC
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
 from alkbald.runs import Run
 
-METHODS = ["random", "bald", "2bald", "3bald", "kbald", "batchbald"]
+METHODS = sorted(loop.METHODS)
 TIMES_AND_MEMORY = {"peak_memory_bytes"}
 
 
@@ -25,6 +26,11 @@ def rounds_of(run):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_to_the_end(method, tmp_path):
     run = loop.run(make_settings(tmp_path, f"method={method}", *SMALL))
+    if method in DYNAMIC:
+        assert all(1 <= int(row["batch"]) <= 10 and row["decision"] for row in run.rounds[:-1])
+        assert 40 <= int(run.rounds[-1]["labelled"]) < 50
+        assert Run(run.settings).is_complete
+        return
     assert [int(row["labelled"]) for row in run.rounds] == [20, 30, 40]
     assert all(0 <= float(row["accuracy"]) <= 1 for row in run.rounds)
     assert len({point["pool_position"] for point in run.acquired}) == 20

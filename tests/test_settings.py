@@ -26,7 +26,7 @@ def run_command(*overrides: str) -> subprocess.CompletedProcess:
         ("acq_size=ten", "acq_size: Value 'ten' of type 'str' could not be converted to Integer"),
         ("acqsize=5", "unknown setting acqsize; did you mean acq_size?"),
         ("training.patiense=5", "unknown setting training.patiense; did you mean training.patience?"),
-        ("method=nope", "method must be one of 2bald, 3bald, bald, batchbald, kbald, random, got nope"),
+        ("method=nope", "method must be one of 2bald, 3bald, adaptive_kbald, bald,"),
         ("data=nope", "data must be one of digits, emnist, fashion_mnist, mnist, repeated_mnist, got nope"),
         ("data=null", "Config group override must be a string or a list"),
         ("method=2bald method.order=3", "unknown setting method.order"),

@@ -9,8 +9,13 @@ from functools import partial
 from alkbald.acquisition.bald import bald
 from alkbald.acquisition.batch import Batch
 from alkbald.acquisition.batchbald import batchbald
-from alkbald.acquisition.kbald import kbald
+from alkbald.acquisition.conservative import conservative_bald
+from alkbald.acquisition.dynamic import adaptive_kbald, dynamic_bald
+from alkbald.acquisition.epig import epig
+from alkbald.acquisition.kbald import kbald, kbald_scores
 from alkbald.acquisition.random import random
+from alkbald.acquisition.stochastic import power_bald, power_large_batchbald, softmax_bald, softrank_bald
+from alkbald.acquisition.uncertainty import entropy, variation_ratios
 
 METHODS: dict[str, Callable[..., Batch]] = {
     "random": random,
@@ -19,9 +24,43 @@ METHODS: dict[str, Callable[..., Batch]] = {
     "3bald": partial(kbald, order=3),
     "kbald": kbald,
     "batchbald": batchbald,
+    "dynamic_bald": dynamic_bald,
+    "adaptive_kbald": adaptive_kbald,
+    "conservative_bald": conservative_bald,
+    "power_bald": power_bald,
+    "softmax_bald": softmax_bald,
+    "softrank_bald": softrank_bald,
+    "large_batchbald": partial(kbald, order=2),
+    "power_large_batchbald": power_large_batchbald,
+    "entropy": entropy,
+    "variation_ratios": variation_ratios,
+    "epig": epig,
 }
 
 #: Methods that look at no prediction: a run need not score the pool for them.
 BLIND = frozenset({"random"})
 
-__all__ = ["BLIND", "METHODS", "Batch", "bald", "batchbald", "kbald", "random"]
+#: Methods whose batches may be smaller than asked for.
+DYNAMIC = frozenset({"conservative_bald", "dynamic_bald"})
+
+__all__ = [
+    "BLIND",
+    "DYNAMIC",
+    "METHODS",
+    "Batch",
+    "adaptive_kbald",
+    "bald",
+    "batchbald",
+    "conservative_bald",
+    "dynamic_bald",
+    "entropy",
+    "epig",
+    "kbald",
+    "kbald_scores",
+    "power_bald",
+    "power_large_batchbald",
+    "random",
+    "softmax_bald",
+    "softrank_bald",
+    "variation_ratios",
+]

@@ -19,11 +19,13 @@ class Batch:
         indices: pool indices, no repeats.
         scores: the method's score of the batch after each pick, in nats; NaN for a method that has no score.
         log_probs: [B, K, C], the predictions that the batch was chosen by.
+        decision: what a method that chooses its own size or order decided, and why; empty for the others.
     """
 
     indices: list[int]
     scores: list[float]
     log_probs: Float[Tensor, "B K C"] = field(repr=False, compare=False)
+    decision: str = field(default="", compare=False)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -18,6 +18,10 @@ from alkbald.particles import OutcomeParticles
 _BLOCK = 1024
 
 
+class TablesTooLarge(ValueError):
+    """An order whose outcome tables exceed the memory budget."""
+
+
 def kbald(
     log_probs: Float[Tensor, "N K C"],
     batch_size: int,
@@ -58,37 +62,70 @@ def kbald(
         The batch; its score is the approximation's value, not the joint mutual information.
 
     Raises:
-        ValueError: order below 1 or needing outcome tables beyond the budget; B out of range; log_probs that are none.
+        TablesTooLarge: the order needs outcome tables beyond the budget.
+        ValueError: order below 1; B out of range; log_probs that are none.
     """
     check_batch_size(batch_size, len(log_probs))
-    if type(order) is not int or order < 1:  # True is an int too
-        raise ValueError(f"order must be an integer of at least 1, got {order!r}")
-    order = min(order, max(1, batch_size))  # larger subsets than the batch do not exist
+    order = _checked_order(order, batch_size)
     pool = Pool(log_probs, memory_budget=memory_budget, device=device)
     _check_tables(pool, batch_size, order)
-    state = _State(pool, order)
+    gains = Gains(pool, order)
     gains_only_fall = order in (1, 2, batch_size)
     scores = []
     for s in range(batch_size):
         blocks = range(0, len(pool), _BLOCK)
         if gains_only_fall:
-            blocks = sorted(blocks, key=lambda start: -state.gains[start : start + _BLOCK].max().item())
+            blocks = sorted(blocks, key=lambda start: -gains.values[start : start + _BLOCK].max().item())
         best = -math.inf
         for start in blocks:
-            if gains_only_fall and state.gains[start : start + _BLOCK].max() < best - tie_margin(pool.dtype):
+            if gains_only_fall and gains.values[start : start + _BLOCK].max() < best - tie_margin(pool.dtype):
                 break
-            best = max(best, state.update(start))
-        pick = pool.first_best(state.gains, state.picks)
-        scores.append((scores[-1] if s else 0.0) + state.gains[pick].item())
-        state.add(pick, is_last=s == batch_size - 1)
-    return pool.batch(state.picks, scores)
+            best = max(best, gains.update(start))
+        pick = pool.first_best(gains.values, gains.picks)
+        scores.append((scores[-1] if s else 0.0) + gains.values[pick].item())
+        gains.add(pick, is_last=s == batch_size - 1)
+    return pool.batch(gains.picks, scores)
 
 
-class _State:
-    """Gains of all ranks, brought up to date with the picks a block of ranks at a time.
+def kbald_scores(
+    log_probs: Float[Tensor, "B K C"],
+    *,
+    order: int,
+    memory_budget: int | None = None,
+    device: torch.device | None = None,
+) -> list[float]:
+    """What k-BALD says of a given batch: its score after each point, in their order. [Kirsch2023, equation 6]
+
+    Args:
+        log_probs: of the batch's points.
+        order: k, at least 1.
+        memory_budget, device: see `kbald`.
+
+    Raises:
+        TablesTooLarge, ValueError: as of `kbald`.
+    """
+    size = len(log_probs)
+    order = _checked_order(order, size)
+    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
+    _check_tables(pool, size, order)
+    gains, scores = Gains(pool, order), []
+    for s, rank in enumerate(pool.index.argsort().tolist()):
+        gains.update_all()
+        scores.append((scores[-1] if s else 0.0) + gains.values[rank].item())
+        gains.add(rank, is_last=s == size - 1)
+    return scores
+
+
+def check_tables(log_probs: Float[Tensor, "B K C"], order: int, *, memory_budget: int | None = None) -> None:
+    """Raises TablesTooLarge if `kbald_scores` would of a batch of that size."""
+    _check_tables(Pool(log_probs, memory_budget=memory_budget), len(log_probs), _checked_order(order, len(log_probs)))
+
+
+class Gains:
+    """Gains of all ranks of a pool, brought up to date with the picks a block of ranks at a time.
 
     Attributes:
-        gains: [N], current where the block is up to date and else of an earlier batch; -inf for what was picked.
+        values: [N], current where the block is up to date and else of an earlier batch; -inf for what was picked.
         picks: ranks, in the order of acquisition.
     """
 
@@ -96,34 +133,39 @@ class _State:
         self._pool = pool
         self._order = order
         # In float64: at higher orders, large coefficients weigh sums over many subsets against each other.
-        self.gains = pool.bald.clone()
+        self.values = pool.bald.clone()
         self.picks: list[int] = []
         # By subset size u: the outcomes of every subset of the picks, in a list a pick for those whose last pick it is.
         self._tables: dict[int, list[list[OutcomeParticles]]] = {u: [] for u in range(1, order)}
         # By subset size u and rank: sum over the subsets of I[Y_U; Y_n], with the subsets of the first `seen` picks.
-        self._information = self.gains.new_zeros(order, len(pool))
+        self._information = self.values.new_zeros(order, len(pool))
         self._seen = dict.fromkeys(range(0, len(pool), _BLOCK), 0)
 
     def update(self, start: int) -> float:
         """Brings the block of ranks from `start` on up to date; returns its greatest gain."""
         block, s = slice(start, start + _BLOCK), len(self.picks)
         if self._seen[start] < s:
-            probs = self._pool.probs(torch.arange(len(self._pool), device=self.gains.device)[block])
+            probs = self._pool.probs(torch.arange(len(self._pool), device=self.values.device)[block])
             for u, by_pick in self._tables.items():
                 for subset in (subset for subsets in by_pick[self._seen[start] :] for subset in subsets):
                     self._information[u, block] += self._pool.marginal_entropy[block] - subset.predictive_entropy(probs)
             self._seen[start] = s
-            gains = self._pool.bald[block].clone()
+            values = self._pool.bald[block].clone()
             for u in range(1, min(s, self._order - 1) + 1):
-                gains -= _coefficient(s, u, self._order) * self._information[u, block]
-            self.gains[block] = gains
-            self.gains[self.picks] = -math.inf
-        return self.gains[block].max().item()
+                values -= _coefficient(s, u, self._order) * self._information[u, block]
+            self.values[block] = values
+            self.values[self.picks] = -math.inf
+        return self.values[block].max().item()
+
+    def update_all(self) -> None:
+        """Brings all ranks up to date."""
+        for start in self._seen:
+            self.update(start)
 
     def add(self, pick: int, *, is_last: bool) -> None:
         """Adds a pick, and the subsets that end in it unless nothing is to come that would need them."""
         self.picks.append(pick)
-        self.gains[pick] = -math.inf
+        self.values[pick] = -math.inf
         if is_last:
             return
         probs = self._pool.probs_of(pick)
@@ -137,18 +179,28 @@ def _coefficient(s: int, u: int, order: int) -> int:
     return 1 if s == u else (-1) ** (order - 1 - u) * comb(s - u - 1, order - 1 - u)
 
 
+def _checked_order(order: int, batch_size: int) -> int:
+    """At most the batch size: larger subsets than the batch do not exist."""
+    if type(order) is not int or order < 1:  # True is an int too
+        raise ValueError(f"order must be an integer of at least 1, got {order!r}")
+    return min(order, max(1, batch_size))
+
+
+def table_rows(batch_size: int, order: int, num_classes: int) -> int:
+    """Outcomes of all subsets of the picks but the last, of each size below the order: time and memory go with them."""
+    return sum(comb(max(0, batch_size - 1), u) * num_classes**u for u in range(1, order))
+
+
 def _table_bytes(pool: Pool, batch_size: int, order: int) -> int:
-    """Bytes of the outcome tables: of all subsets of the picks but the last, of each size below the order."""
     _, num_samples, num_classes = pool.shape
-    rows = sum(comb(batch_size - 1, u) * num_classes**u for u in range(1, order))
-    return rows * (num_samples + 1) * pool.dtype.itemsize
+    return table_rows(batch_size, order, num_classes) * (num_samples + 1) * pool.dtype.itemsize
 
 
 def _check_tables(pool: Pool, batch_size: int, order: int) -> None:
     needed, budget = _table_bytes(pool, batch_size, order), pool.memory_budget
     if needed > budget:
         fits = max(k for k in range(1, order) if _table_bytes(pool, batch_size, k) <= budget)
-        raise ValueError(
+        raise TablesTooLarge(
             f"order {order} at batch_size {batch_size} needs outcome tables of {needed / 2**20:,.1f} MiB, over the "
             f"memory_budget of {budget / 2**20:,.1f} MiB; order {fits} fits"
         )

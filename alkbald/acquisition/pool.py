@@ -93,10 +93,10 @@ class Pool:
     def __len__(self) -> int:
         return len(self.bald)
 
-    def batch(self, ranks: list[int], scores: list[float]) -> Batch:
+    def batch(self, ranks: list[int], scores: list[float], decision: str = "") -> Batch:
         """The batch of some ranks, with a method's scores."""
         indices = self.index[ranks].tolist()
-        return Batch(indices, scores, self._log_probs[indices])
+        return Batch(indices, scores, self._log_probs[indices], decision)
 
     def probs_of(self, rank: int) -> Float[Tensor, "K C"]:
         """p(y | x, omega_k) of one rank."""

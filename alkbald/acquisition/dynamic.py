@@ -1,0 +1,149 @@
+"""Batch sizes and orders that are chosen in the round, by the approximation's own quality.
+
+The paper proposes both and builds neither. [Kirsch2023, sections 2 and 4]
+
+[Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations.
+"""
+
+import math
+import time
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from alkbald.acquisition.batch import Batch, tie_margin
+from alkbald.acquisition.kbald import TablesTooLarge, check_tables, kbald, kbald_scores, table_rows
+from alkbald.information import joint_mutual_information
+
+
+def dynamic_bald(
+    log_probs: Float[Tensor, "N K C"],
+    batch_size: int,
+    *,
+    min_size: int = 1,
+    divergence: float | None = 0.1,
+    non_positive: bool = True,
+    share_of_log_k: float | None = 0.95,
+    generator: Generator | None = None,
+    memory_budget: int | None = None,
+    device: torch.device | None = None,
+) -> Batch:
+    """2-BALD's batch, ended where the first criterion says that it is no longer to be trusted. [Kirsch2023, section 2]
+
+    With a_k(b) the k-BALD score of the first b picks and I(b) their joint mutual information, the batch ends
+
+    - divergence: before the first b with |a_3(b) - a_2(b)| > divergence * |a_2(b)|;
+    - non_positive: before the first b with a_2(b) <= a_2(b - 1);
+    - share_of_log_k: with the first b with I(b) >= share_of_log_k * log K (not at K = 1).
+
+    Args:
+        log_probs: natural log-probabilities.
+        batch_size: the largest size, at most N.
+        min_size: the smallest size, whatever the criteria say; at least 1.
+        divergence: the tolerance, relative to the score; None: this criterion is off.
+        non_positive: whether that criterion is on.
+        share_of_log_k: the share, above 0; None: this criterion is off.
+        generator: not used; every method takes one.
+        memory_budget, device: see `kbald`.
+
+    Returns:
+        The batch, with 2-BALD's scores; its decision is the criterion that ended it, or "batch_size".
+
+    Raises:
+        TablesTooLarge: the batch is so large that 3-BALD cannot be evaluated within the budget.
+        ValueError: sizes or thresholds out of range, or log_probs that are none.
+    """
+    if type(min_size) is not int or min_size < 1:
+        raise ValueError(f"min_size must be an integer of at least 1, got {min_size!r}")
+    for name, value in (("divergence", divergence), ("share_of_log_k", share_of_log_k)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be above 0, got {value!r}")
+    batch = kbald(log_probs, batch_size, order=2, memory_budget=memory_budget, device=device)
+    if divergence is not None:  # refused for the largest batch, whether or not another criterion makes it smaller
+        check_tables(batch.log_probs, 3, memory_budget=memory_budget)
+    size, decision = batch_size, "batch_size"
+    if non_positive and batch.first_non_positive is not None:
+        size, decision = batch.first_non_positive, "non_positive"
+    num_samples = log_probs.shape[1]
+    if share_of_log_k is not None and num_samples > 1:
+        enough = share_of_log_k * math.log(num_samples)
+        for b in range(1, size):
+            if joint_mutual_information(batch.log_probs[:b])[0] >= enough:
+                size, decision = b, "share_of_log_k"
+                break
+    if divergence is not None:
+        third = kbald_scores(batch.log_probs[:size], order=3, memory_budget=memory_budget, device=device)
+        for b in range(2, size):  # of one or two points, both are exact
+            if abs(third[b] - batch.scores[b]) > divergence * abs(batch.scores[b]):
+                size, decision = b, "divergence"
+                break
+    size = min(max(min_size, size), batch_size)
+    if size == batch_size:
+        decision = "batch_size"
+    return Batch(batch.indices[:size], batch.scores[:size], batch.log_probs[:size], decision)
+
+
+def adaptive_kbald(
+    log_probs: Float[Tensor, "N K C"],
+    batch_size: int,
+    *,
+    tolerance: float = 0.1,
+    max_order: int = 3,
+    seconds: float | None = None,
+    generator: Generator | None = None,
+    memory_budget: int | None = None,
+    device: torch.device | None = None,
+) -> Batch:
+    """k-BALD of the lowest order whose score is near what its batch is really worth. [Kirsch2023, sections 1 and 4]
+
+    The order is raised from 2 while |a_k - I| > tolerance * I, with a_k the batch's k-BALD score and I its joint mutual
+    information (exact for few points, else the mean over simulated outcomes). If no order that the budgets allow comes
+    near, the one that comes nearest is taken.
+
+    Args:
+        log_probs: natural log-probabilities.
+        batch_size: B, at most N.
+        tolerance: relative to I, above 0.
+        max_order: at least 2.
+        seconds: no order is tried that would probably not end within so many (its time goes with its outcome tables);
+            None: no limit. With one, what is acquired depends on the speed of the machine.
+        generator: not used; every method takes one.
+        memory_budget: of `kbald`; orders whose tables exceed it are not tried.
+        device: see `kbald`.
+
+    Returns:
+        The batch, with the scores of its order; its decision is the order, and what was not tried further.
+
+    Raises:
+        ValueError: B, tolerance or max_order out of range, or log_probs that are none.
+    """
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be above 0, got {tolerance!r}")
+    if type(max_order) is not int or max_order < 2:
+        raise ValueError(f"max_order must be an integer of at least 2, got {max_order!r}")
+    start, tried, reason = time.perf_counter(), [], "max_order"
+    margin = tie_margin(log_probs.dtype) * max(1, batch_size)  # where nothing can be learned, both are 0 but rounding
+    for order in range(2, max_order + 1):
+        began = time.perf_counter()
+        try:
+            batch = kbald(log_probs, batch_size, order=order, memory_budget=memory_budget, device=device)
+        except TablesTooLarge:
+            if not tried:
+                raise
+            reason = "memory"
+            break
+        batch = replace(batch, decision=f"order={order}")
+        worth = batch.joint_mutual_information
+        departure = abs(batch.scores[-1] - worth) if len(batch) else 0.0
+        tried.append((departure, batch))
+        if departure <= tolerance * worth + margin or order >= batch_size:
+            return batch
+        now = time.perf_counter()
+        rows = [max(1, table_rows(batch_size, k, log_probs.shape[2])) for k in (order, order + 1)]
+        if seconds is not None and (now - start) + (now - began) * rows[1] / rows[0] > seconds:
+            reason = "seconds"
+            break
+    _, nearest = min(tried, key=lambda pair: pair[0])
+    return replace(nearest, decision=f"{nearest.decision} ({reason})")

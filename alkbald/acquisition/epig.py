@@ -1,0 +1,62 @@
+"""EPIG: what a label would tell about other labels, in place of what it would tell about the network.
+
+[BickfordSmith2023] Bickford Smith, Kirsch, Farquhar, Gal, Foster and Rainforth. Prediction-oriented Bayesian active
+learning.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from alkbald.acquisition.batch import Batch, check_batch_size
+from alkbald.acquisition.pool import Pool
+from alkbald.particles import OutcomeParticles
+
+#: Points scored at a time.
+_BLOCK = 1024
+
+
+def epig(
+    log_probs: Float[Tensor, "N K C"],
+    batch_size: int,
+    *,
+    num_targets: int = 100,
+    generator: Generator | None = None,
+    memory_budget: int | None = None,
+    device: torch.device | None = None,
+) -> Batch:
+    """The B points of highest E_{x*} I[Y_n; Y*], the expected predictive information gain. [BickfordSmith2023]
+
+    The targets x* are points of the pool, drawn at random: the pool stands for the inputs that will have to be
+    predicted. With p(y, y*) = 1/K sum_k p(y | x_n, omega_k) p(y* | x*, omega_k),
+
+        I[Y_n; Y*] = H[Y_n] + H[Y*] - H[Y_n, Y*] = H[Y_n] - H[Y_n | Y*].
+
+    Args:
+        log_probs: natural log-probabilities.
+        batch_size: B, at most N.
+        num_targets: how many, at least 1; all of the pool if it is smaller.
+        generator: a CPU generator for the targets; None: one seeded with 0.
+        memory_budget, device: see `kbald`.
+
+    Returns:
+        The batch; its score is the sum of its points' gains, which counts twice what they share.
+
+    Raises:
+        ValueError: B or num_targets out of range, or log_probs that are none.
+    """
+    check_batch_size(batch_size, len(log_probs))
+    if type(num_targets) is not int or num_targets < 1:
+        raise ValueError(f"num_targets must be an integer of at least 1, got {num_targets!r}")
+    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
+    generator = generator or torch.Generator().manual_seed(0)
+    drawn = torch.randperm(len(pool), generator=generator)[:num_targets].to(pool.index.device)
+    targets = pool.index.argsort()[drawn]  # the ranks of pool indices, so that their order does not matter
+    # E_{x*} H[Y_n | Y*] is a mean over the targets' outcomes, each with its posterior over the samples.
+    joint = pool.probs(targets).flatten(1).T  # [T C, K], p(y* | x*, omega_k)
+    likelihood = joint.sum(-1)
+    outcomes = OutcomeParticles(likelihood / (log_probs.shape[1] * max(1, len(targets))), joint / likelihood[:, None])
+    parts = torch.arange(len(pool), device=pool.bald.device).split(_BLOCK)
+    gains = torch.cat([pool.marginal_entropy[part] - outcomes.predictive_entropy(pool.probs(part)) for part in parts])
+    gains, ranks = gains.sort(descending=True, stable=True)
+    return pool.batch(ranks[:batch_size].tolist(), gains[:batch_size].cumsum(0).tolist())

@@ -1,0 +1,65 @@
+"""Top-k by the uncertainty of the mean predictive alone: the classical baselines, blind to where it comes from.
+
+[Settles2009] Settles. Active learning literature survey.
+[Freeman1965] Freeman. Elementary applied statistics (variation ratios).
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from alkbald.acquisition.batch import Batch, check_batch_size
+from alkbald.acquisition.pool import Pool
+
+#: Points read at a time.
+_BLOCK = 1024
+
+
+def entropy(
+    log_probs: Float[Tensor, "N K C"],
+    batch_size: int,
+    *,
+    generator: Generator | None = None,
+    device: torch.device | None = None,
+) -> Batch:
+    """The B points of highest H[Y_n], the entropy of the mean predictive. [Settles2009]
+
+    Args:
+        log_probs: natural log-probabilities.
+        batch_size: B, at most N.
+        generator: not used; every method takes one.
+        device: where to compute; None: where log_probs are.
+
+    Returns:
+        The batch; its score is the sum of its points' entropies, in nats.
+
+    Raises:
+        ValueError: B out of range, or log_probs that are none.
+    """
+    check_batch_size(batch_size, len(log_probs))
+    pool = Pool(log_probs, memory_budget=0, device=device)
+    return _highest(pool, pool.marginal_entropy, batch_size)
+
+
+def variation_ratios(
+    log_probs: Float[Tensor, "N K C"],
+    batch_size: int,
+    *,
+    generator: Generator | None = None,
+    device: torch.device | None = None,
+) -> Batch:
+    """The B points of highest 1 - max_y p(y | x_n), of the mean predictive. [Freeman1965]
+
+    Arguments and errors as of `entropy`; the score is the sum of the points' variation ratios, without a unit.
+    """
+    check_batch_size(batch_size, len(log_probs))
+    pool = Pool(log_probs, memory_budget=0, device=device)
+    parts = torch.arange(len(pool), device=pool.bald.device).split(_BLOCK)
+    ratios = torch.cat([1 - pool.probs(part).mean(0, dtype=torch.float64).amax(-1) for part in parts])
+    return _highest(pool, ratios, batch_size)
+
+
+def _highest(pool: Pool, values: Float[Tensor, " N"], batch_size: int) -> Batch:
+    """Of equal values, those of higher BALD first."""
+    values, ranks = values.sort(descending=True, stable=True)
+    return pool.batch(ranks[:batch_size].tolist(), values[:batch_size].cumsum(0).tolist())

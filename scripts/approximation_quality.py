@@ -1,0 +1,102 @@
+"""What k-BALD believes of its batches, and what they are worth, early and late in a run:
+
+    python scripts/approximation_quality.py results/mnist_100_labels/2bald/acq_size=10/seed=* --labels 20 100
+
+Takes the labelled sets of a run on record, trains the models of its rounds again, scores the whole pool, and lets 1- to
+4-BALD and BatchBALD choose batches. Writes OUTPUT/quality.csv: labelled, method, position, the method's score of the
+batch up to there, its joint mutual information evaluated apart, and the standard error; and OUTPUT/provenance.json.
+"""
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+from jaxtyping import Float
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from alkbald.acquisition import Batch, bald, batchbald, kbald
+from alkbald.data import Data, load
+from alkbald.errors import UserError, errors_in_one_line
+from alkbald.information import joint_mutual_information
+from alkbald.loop import predictions, prepared_device, progress_bar, trained, unlabelled
+from alkbald.provenance import write_provenance
+from alkbald.runs import read_rounds
+from alkbald.settings import Settings, from_config
+
+#: By method, its function and the batch size: costs of higher orders grow with it as C^order.
+METHODS: dict[str, tuple[Callable[..., Batch], int]] = {
+    "BALD": (bald, 30),
+    "2-BALD": (partial(kbald, order=2), 30),
+    "3-BALD": (partial(kbald, order=3), 20),
+    "4-BALD": (partial(kbald, order=4), 10),
+    "BatchBALD": (batchbald, 30),
+}
+
+
+def quality(log_probs: Float[Tensor, "N K C"], *, outcomes: int = 100_000, largest: int = 30) -> pd.DataFrame:
+    """A row a method and position: score of the batch up to there, joint mutual information, its standard error."""
+    rows = []
+    for name, (method, size) in METHODS.items():
+        batch = method(log_probs, min(size, largest, len(log_probs)))
+        for position, score in enumerate(batch.scores, 1):
+            joint, error = joint_mutual_information(batch.log_probs[:position], num_outcomes=outcomes)
+            rows.append({"method": name, "position": position, "score": score, "joint": joint, "error": error})
+        print(f"  {name}: a batch of {len(batch)} believed to be worth {batch.scores[-1]:.3f}, worth {joint:.3f}")
+    return pd.DataFrame(rows)
+
+
+def labelled_at(folder: Path, data: Data, number_of_labels: int) -> tuple[int, list[int]]:
+    """The round of a run that had so many labels, and their pool positions.
+
+    Raises:
+        UserError: no round had.
+    """
+    rounds, acquired = read_rounds(folder)
+    sizes = [int(row["labelled"]) for row in rounds]
+    if number_of_labels not in sizes:
+        raise UserError(f"{folder} has no round with {number_of_labels} labels, but {', '.join(map(str, sizes))}")
+    number = sizes.index(number_of_labels)
+    return number, data.initial + [int(point["pool_position"]) for point in acquired if int(point["round"]) < number]
+
+
+def log_probs_of_round(settings: Settings, data: Data, number: int, labelled: list[int]) -> Tensor:
+    """What the round's model, trained again, predicts for the whole pool."""
+    bar = progress_bar(settings, f"{len(labelled)} labels")
+    model, _ = trained(settings, data, labelled, number, partial(bar, unit="epoch"))
+    rest = data.pool_inputs[unlabelled(len(data.pool_labels), labelled)]
+    return predictions(settings, model, rest, number=number, progress=partial(bar, unit="chunk"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="folder of a run (with rounds.csv)")
+    parser.add_argument("--labels", type=int, nargs="+", default=[20, 100], help="labelled-set sizes of its rounds")
+    parser.add_argument("--data", default="data", help="folder of downloads")
+    parser.add_argument("--output", type=Path, default=Path("runs/approximation_quality"))
+    parser.add_argument("--largest", type=int, default=30, help="largest batch; smaller for higher orders")
+    arguments = parser.parse_args()
+    if not (arguments.run / "rounds.csv").exists():
+        raise UserError(f"{arguments.run} is no run: it has no rounds.csv")
+    settings = from_config(OmegaConf.load(arguments.run / "config.yaml"))
+    settings.device, settings.data.root = "auto", arguments.data
+    device = prepared_device(settings)
+    data = load(**vars(settings.data), device=device)
+    rounds = [labelled_at(arguments.run, data, size) for size in arguments.labels]
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    write_provenance(arguments.output, device)
+    tables = []
+    for number, labelled in rounds:
+        print(f"{len(labelled)} labels", flush=True)
+        log_probs = log_probs_of_round(settings, data, number, labelled)
+        tables.append(quality(log_probs, largest=arguments.largest).assign(labelled=len(labelled)))
+    table = pd.concat(tables)[["labelled", "method", "position", "score", "joint", "error"]]
+    table.to_csv(arguments.output / "quality.csv", index=False, float_format="%.5f", lineterminator="\n")
+    print(f"recorded in {arguments.output}")
+
+
+if __name__ == "__main__":
+    with errors_in_one_line():
+        main()

@@ -1,0 +1,54 @@
+import subprocess
+import sys
+
+import brute_force
+import pandas as pd
+import pytest
+from approximation_quality import METHODS, quality
+from conftest import ROOT, SMALL, make_settings, random_log_probs
+
+from alkbald import loop
+from alkbald.figures import approximation_quality, total_correlation
+from alkbald.tables import load_runs
+
+
+def test_scores_and_worth_of_prefixes_are_those_of_enumeration():
+    log_probs = random_log_probs(10, 6, 3)
+    table = quality(log_probs, largest=4)
+    assert table["method"].unique().tolist() == list(METHODS)
+    for order, name in enumerate(["BALD", "2-BALD", "3-BALD", "4-BALD"], 1):
+        batch = METHODS[name][0](log_probs, 4)
+        part = table[table["method"] == name]
+        for b in range(1, 5):
+            row = part[part["position"] == b].iloc[0]
+            assert row["score"] == pytest.approx(brute_force.kbald_score(batch.log_probs[:b], order), abs=1e-9)
+            assert row["joint"] == pytest.approx(brute_force.joint_mutual_information(batch.log_probs[:b]), abs=1e-9)
+    assert len(approximation_quality(table.assign(labelled=20)).axes) == 2
+
+
+def test_the_script_trains_the_rounds_of_a_run_again(tmp_path):
+    run = loop.run(make_settings(tmp_path, *SMALL, "max_labels=40"))
+    command = [sys.executable, "scripts/approximation_quality.py", run.folder, "--labels", "20", "30", "--largest", "5"]
+    subprocess.run([*map(str, command), "--output", str(tmp_path / "quality")], cwd=ROOT, check=True)
+    table = pd.read_csv(tmp_path / "quality" / "quality.csv")
+    assert table["labelled"].unique().tolist() == [20, 30]
+    acquired = pd.read_csv(run.folder / "acquired.csv")
+    for number, labelled in enumerate([20, 30]):  # the run's own batches begin as these do: the model is the same
+        ours = table[(table["labelled"] == labelled) & (table["method"] == "2-BALD")]["score"].tolist()
+        assert ours == pytest.approx(acquired[acquired["round"] == number]["score"].tolist()[:5], abs=1e-4)
+
+
+def test_a_size_that_no_round_had_is_refused(small_runs):
+    folder = next(small_runs.rglob("rounds.csv")).parent
+    command = [sys.executable, "scripts/approximation_quality.py", str(folder), "--labels", "25"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "has no round with 25 labels, but 20, 30" in done.stderr
+
+
+def test_total_correlation_is_that_of_the_records(small_runs):
+    rounds = load_runs([small_runs])
+    axes = total_correlation(rounds, ["bald-10", "kbald-10", "2bald-10"]).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["BALD 10", "kbald 10"]
+    expected = rounds[(rounds["method"] == "bald") & (rounds["labelled"] == 20)]["total_correlation"].mean()
+    assert axes.lines[0].get_ydata()[0] == pytest.approx(expected)

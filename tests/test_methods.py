@@ -1,0 +1,257 @@
+"""The methods beyond BALD, k-BALD and BatchBALD, against enumeration."""
+
+import itertools
+import math
+from collections import Counter
+
+import brute_force
+import pytest
+import torch
+from conftest import generator, random_log_probs
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from alkbald.acquisition import (
+    METHODS,
+    adaptive_kbald,
+    bald,
+    conservative_bald,
+    dynamic_bald,
+    epig,
+    kbald,
+    kbald_scores,
+)
+
+small_pools = st.tuples(st.integers(4, 8), st.integers(2, 6), st.integers(2, 3), st.integers(0, 10**6))
+NO_CRITERION = {"divergence": None, "non_positive": False, "share_of_log_k": None}
+
+
+@given(small_pools, st.integers(0, 4), st.integers(1, 5))
+@settings(max_examples=30, deadline=None)
+def test_scores_of_a_given_batch_are_equation_6(pool, size, order):
+    points = random_log_probs(*pool)[:size]
+    expected = [brute_force.kbald_score(points[:b], order) for b in range(1, size + 1)]
+    assert kbald_scores(points, order=order) == pytest.approx(expected, abs=1e-9)
+
+
+def test_scores_of_a_given_batch_are_those_that_greedy_selection_gave():
+    log_probs = random_log_probs(40, 8, 3)
+    for order in (1, 2, 3):
+        batch = kbald(log_probs, 7, order=order)
+        assert kbald_scores(batch.log_probs, order=order) == pytest.approx(batch.scores, abs=1e-9)
+
+
+def test_without_criteria_dynamic_bald_is_2bald():
+    log_probs = random_log_probs(30, 6, 3)
+    batch, fixed = dynamic_bald(log_probs, 8, **NO_CRITERION), kbald(log_probs, 8, order=2)
+    assert (batch.indices, batch.scores, batch.decision) == (fixed.indices, fixed.scores, "batch_size")
+
+
+@pytest.mark.parametrize("divergence", [0.01, 0.1, 0.5])
+def test_dynamic_bald_stops_before_2_and_3_bald_diverge(divergence):
+    log_probs = random_log_probs(30, 6, 3)
+    batch = dynamic_bald(log_probs, 8, **NO_CRITERION | {"divergence": divergence})
+    points = kbald(log_probs, 8, order=2).log_probs
+    second, third = ([brute_force.kbald_score(points[:b], k) for b in range(1, 9)] for k in (2, 3))
+    apart = [abs(c - b) > divergence * abs(b) for b, c in zip(second, third, strict=True)]
+    assert apart[:2] == [False, False]  # of two points both are exact
+    assert len(batch) == apart.index(True)
+    assert batch.decision == "divergence"
+
+
+def test_dynamic_bald_stops_before_a_gain_that_is_not_positive():
+    log_probs = random_log_probs(30, 6, 3)
+    fixed = kbald(log_probs, 20, order=2)
+    batch = dynamic_bald(log_probs, 20, **NO_CRITERION | {"non_positive": True})
+    assert len(batch) == fixed.first_non_positive < 20
+    assert batch.decision == "non_positive"
+    assert all(after > before for before, after in itertools.pairwise([0.0, *batch.scores]))
+
+
+def test_dynamic_bald_stops_once_a_share_of_log_k_is_used_up():
+    log_probs = random_log_probs(30, 6, 3)
+    batch = dynamic_bald(log_probs, 8, **NO_CRITERION | {"share_of_log_k": 0.8})
+    worth = [brute_force.joint_mutual_information(batch.log_probs[:b]) / math.log(6) for b in range(1, len(batch) + 1)]
+    assert worth[-1] >= 0.8 > max(worth[:-1])
+    assert batch.decision == "share_of_log_k"
+
+
+def test_the_first_criterion_ends_the_batch_and_min_size_holds():
+    log_probs = random_log_probs(30, 6, 3)
+    alone = {
+        name: len(dynamic_bald(log_probs, 20, **NO_CRITERION | {name: value}))
+        for name, value in (("divergence", 0.1), ("non_positive", True), ("share_of_log_k", 0.95))
+    }
+    batch = dynamic_bald(log_probs, 20)
+    assert len(batch) == min(alone.values()) == alone[batch.decision]
+    assert len(dynamic_bald(log_probs, 20, min_size=9)) == max(9, len(batch))
+    assert len(dynamic_bald(log_probs, 2, min_size=9)) <= 2
+
+
+def test_adaptive_kbald_takes_the_first_order_that_is_near_what_the_batch_is_worth():
+    log_probs = random_log_probs(20, 6, 3)
+    departures = {}
+    for order in (2, 3, 4):
+        batch = kbald(log_probs, 6, order=order)
+        worth = brute_force.joint_mutual_information(batch.log_probs)
+        departures[order] = abs(batch.scores[-1] - worth) / worth
+    for tolerance in (1e-6, *(departures[order] * 1.001 for order in (2, 3, 4))):
+        batch = adaptive_kbald(log_probs, 6, tolerance=tolerance, max_order=4)
+        near = [order for order in (2, 3, 4) if departures[order] <= tolerance]
+        if near:
+            assert batch.decision == f"order={near[0]}"
+        else:
+            assert batch.decision == f"order={min(departures, key=departures.get)} (max_order)"
+        order = int(batch.decision[6])
+        assert batch.indices == kbald(log_probs, 6, order=order).indices
+
+
+def test_adaptive_kbald_keeps_within_its_budgets():
+    log_probs = random_log_probs(20, 6, 3)
+    assert adaptive_kbald(log_probs, 6, tolerance=1e-9, seconds=0.0).decision == "order=2 (seconds)"
+    assert adaptive_kbald(log_probs, 6, tolerance=1e-9, memory_budget=4000).decision == "order=2 (memory)"
+    assert adaptive_kbald(log_probs, 3, tolerance=1e-9, max_order=9).decision == "order=3"
+
+
+@given(small_pools, st.floats(0, 0.5))
+@settings(max_examples=30, deadline=None)
+def test_conservative_bald_leaves_out_what_depends_on_a_pick(pool, threshold):
+    log_probs = random_log_probs(*pool)
+    order = sorted(range(len(log_probs)), key=lambda n: -brute_force.joint_mutual_information(log_probs[[n]]))
+    expected = []
+    for n in order:
+        if all(brute_force.interaction_information(log_probs[[n, i]]) <= threshold for i in expected):
+            expected.append(n)
+    for size in (len(log_probs), 2):
+        batch = conservative_bald(log_probs, size, threshold=threshold, min_bald=0.0)
+        assert batch.indices == expected[:size]
+        assert batch.decision == ("batch_size" if len(expected) >= size else "threshold")
+        scores = [brute_force.kbald_score(log_probs[expected[:b]], 2) for b in range(1, len(batch) + 1)]
+        assert batch.scores == pytest.approx(scores, abs=1e-9)
+
+
+@given(small_pools, st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_conservative_bald_keeps_to_the_papers_budget(pool, size):
+    log_probs = random_log_probs(*pool)
+
+    def shared(points) -> float:
+        pairs = itertools.combinations(points, 2)
+        return sum(brute_force.interaction_information(log_probs[list(pair)]) for pair in pairs)
+
+    order = sorted(range(len(log_probs)), key=lambda n: -brute_force.joint_mutual_information(log_probs[[n]]))
+    distances = sorted(brute_force.joint_mutual_information(log_probs[[n]]) for n in range(len(log_probs)))
+    assume(all(b - a > 1e-9 for a, b in itertools.pairwise(distances)))
+    budget = max((shared(pair) for pair in itertools.combinations(order[:size], 2)), default=0.0)
+    expected = []
+    for n in order:
+        if len(expected) < size and shared([*expected, n]) <= budget + 1e-12:
+            expected.append(n)
+    batch = conservative_bald(log_probs, size, threshold=None, min_bald=0.0)
+    assert batch.indices == expected
+    assert len(batch) >= min(2, size)
+
+
+def test_conservative_bald_ends_with_what_teaches_something():
+    log_probs = random_log_probs(8, 6, 3)
+    worth = sorted((brute_force.joint_mutual_information(log_probs[[n]]) for n in range(8)), reverse=True)
+    batch = conservative_bald(log_probs, 8, threshold=9.0, min_bald=worth[4] - 1e-6)
+    assert len(batch) == 5
+    assert batch.decision == "threshold"
+    assert len(conservative_bald(log_probs, 8, min_bald=99.0)) == 1  # a run that acquired nothing would never end
+
+
+def test_conservative_bald_looks_beyond_the_first_block():
+    """Two thousand copies of one point come first; what is new comes after them."""
+    copy = random_log_probs(1, 8, 3, scale=4.0)
+    others = random_log_probs(50, 8, 3, seed=1, scale=0.5)
+    log_probs = torch.cat([copy.expand(2000, -1, -1), others])
+    batch = conservative_bald(log_probs, 3, threshold=0.1, min_bald=0.0)
+    assert batch.indices[0] == 0
+    assert all(index >= 2000 for index in batch.indices[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "weight"),
+    [
+        ("power_bald", lambda bald: bald**2),
+        ("softmax_bald", lambda bald: (2 * bald).exp()),
+        ("softrank_bald", lambda bald: 1 / (bald.argsort(descending=True).argsort() + 1.0) ** 2),
+        ("power_large_batchbald", lambda bald: bald**2),
+    ],
+)
+def test_stochastic_methods_draw_in_proportion(name, weight):
+    log_probs = random_log_probs(5, 6, 3, scale=1.0)
+    scores = torch.tensor([brute_force.joint_mutual_information(log_probs[[n]]) for n in range(5)])
+    expected = weight(scores) / weight(scores).sum()
+    shared, draws = generator(), 4000
+    counts = Counter(METHODS[name](log_probs, 1, beta=2.0, generator=shared).indices[0] for _ in range(draws))
+    observed = torch.tensor([counts[n] / draws for n in range(5)])
+    assert (observed - expected).abs().max() < 4 * 0.5 / draws**0.5
+
+
+@pytest.mark.parametrize("name", ["power_bald", "softmax_bald", "softrank_bald"])
+def test_a_large_beta_is_top_k(name):
+    log_probs = random_log_probs(20, 6, 3)
+    assert METHODS[name](log_probs, 5, beta=1e6).indices == bald(log_probs, 5).indices
+
+
+def test_power_large_batchbald_of_large_beta_is_2bald_and_scores_as_it_does():
+    log_probs = random_log_probs(20, 6, 3)
+    assert METHODS["power_large_batchbald"](log_probs, 4, beta=1e6).indices == kbald(log_probs, 4, order=2).indices
+    batch = METHODS["power_large_batchbald"](log_probs, 15, generator=generator(3))
+    assert sorted(set(batch.indices)) == sorted(batch.indices)
+    assert batch.scores == pytest.approx(kbald_scores(batch.log_probs, order=2), abs=1e-9)
+
+
+def test_entropy_and_variation_ratios_rank_the_mean_predictive():
+    log_probs = random_log_probs(12, 6, 3)
+    mean = log_probs.exp().mean(1)
+    for name, values in (
+        ("entropy", -(mean * mean.log()).sum(-1)),
+        ("variation_ratios", 1 - mean.max(-1).values),
+    ):
+        batch = METHODS[name](log_probs, 4)
+        assert batch.indices == values.argsort(descending=True)[:4].tolist()
+        assert batch.scores == pytest.approx(values.sort(descending=True).values[:4].cumsum(0).tolist())
+
+
+@given(small_pools)
+@settings(max_examples=20, deadline=None)
+def test_epig_is_the_mean_information_about_the_targets(pool):
+    log_probs = random_log_probs(*pool)
+    n = len(log_probs)
+    gains = torch.tensor(
+        [
+            sum(brute_force.interaction_information(log_probs[[point, target]]) for target in range(n)) / n
+            for point in range(n)
+        ],
+        dtype=torch.float64,
+    )
+    batch = epig(log_probs, n, num_targets=n)
+    assert batch.scores == pytest.approx(gains.sort(descending=True).values.cumsum(0).tolist(), abs=1e-9)
+
+
+def test_epig_draws_its_targets_from_the_generator():
+    log_probs = random_log_probs(60, 6, 3)
+    batches = {tuple(epig(log_probs, 5, num_targets=2, generator=generator(seed)).indices) for seed in (0, 0, 1, 2, 3)}
+    assert 2 <= len(batches) <= 4
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("dynamic_bald", {"min_size": 0}, "min_size must be an integer of at least 1, got 0"),
+        ("dynamic_bald", {"divergence": -1.0}, "divergence must be above 0, got -1.0"),
+        ("dynamic_bald", {"share_of_log_k": 0.0}, "share_of_log_k must be above 0, got 0.0"),
+        ("adaptive_kbald", {"tolerance": 0.0}, "tolerance must be above 0, got 0.0"),
+        ("adaptive_kbald", {"max_order": 1}, "max_order must be an integer of at least 2, got 1"),
+        ("conservative_bald", {"threshold": -0.1}, "threshold must be at least 0, got -0.1"),
+        ("power_bald", {"beta": -1.0}, "beta must be at least 0 and finite, got -1.0"),
+        ("softmax_bald", {"beta": math.inf}, "beta must be at least 0 and finite, got inf"),
+        ("epig", {"num_targets": 0}, "num_targets must be an integer of at least 1, got 0"),
+    ],
+)
+def test_bad_options_are_refused(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        METHODS[name](random_log_probs(6, 4, 3), 2, **options)
