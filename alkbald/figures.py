@@ -72,7 +72,7 @@ def score_progression(scores: pd.DataFrame) -> Figure:
     axes.axhline(0, color="black", linewidth=0.8)
     axes.set(xlabel="pool points, by initial BALD score", ylabel="score (nats)")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", title="dots: points; lines: medians")
+    axes.legend(loc="upper right", title="dots: points; lines: medians")
     return figure
 
 
