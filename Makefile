@@ -23,7 +23,7 @@ demo: $(INSTALLED)  ## 2-BALD and random acquisition on bundled digits: a table 
 	$(BIN)/python scripts/learning_curves.py runs/demo --output runs/demo/learning_curves.png
 
 # What `figures` draws from, and where `reproduce` records. PROTOCOL=cpu, SEEDS=0,1,2, SWEEP (further overrides of the
-# sweeps), FIGURE3 (of that figure) and BENCH (arguments of the benchmark) change what it does.
+# sweeps), DATA (folder of downloads), FIGURE3 (of that figure) and BENCH (arguments of the benchmark) change what it does.
 RESULTS ?= results
 REPRODUCTION ?= runs/reproduction
 PROTOCOL ?=
@@ -31,7 +31,8 @@ SEEDS ?= 0,1,2,3,4
 SWEEP ?=
 FIGURE3 ?=
 BENCH ?=
-CURVES = out=$(REPRODUCTION)/learning_curves seed=$(SEEDS) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SWEEP)
+DATA ?= data
+CURVES = data.root=$(DATA) out=$(REPRODUCTION)/learning_curves seed=$(SEEDS) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SWEEP)
 
 figures: $(INSTALLED)  ## rebuild every figure and table from the records in results/ (RESULTS=FOLDER for others)
 	$(BIN)/python scripts/make_figures.py --results $(RESULTS)
@@ -39,9 +40,9 @@ figures: $(INSTALLED)  ## rebuild every figure and table from the records in res
 reproduce: $(INSTALLED)  ## make such records from nothing in runs/reproduction, then the figures; hours on a GPU (sweeps go on if stopped)
 	$(BIN)/python run.py -m experiment=figure1 $(CURVES)
 	$(BIN)/python run.py -m experiment=figure2 $(CURVES)
-	$(BIN)/python scripts/score_progression.py experiment=figure3 out=$(REPRODUCTION) $(FIGURE3)
-	$(BIN)/python scripts/acquired_images.py $(REPRODUCTION)
-	$(BIN)/python scripts/bench_acquisition.py --output $(REPRODUCTION)/bench_acquisition $(BENCH)
+	$(BIN)/python scripts/score_progression.py experiment=figure3 data.root=$(DATA) out=$(REPRODUCTION) $(FIGURE3)
+	$(BIN)/python scripts/acquired_images.py $(REPRODUCTION) --data $(DATA)
+	$(BIN)/python scripts/bench_acquisition.py --data $(DATA) --output $(REPRODUCTION)/bench_acquisition $(BENCH)
 	$(BIN)/python scripts/make_figures.py --results $(REPRODUCTION)
 
 test: $(INSTALLED)  ## run the tests

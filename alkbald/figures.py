@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from alkbald.tables import CURVE, interval_of_mean
+from alkbald.tables import CURVE, by_trial, interval_of_mean, unfinished
 
 #: How methods are written.
 NAMES = {"2bald": "2-BALD", "3bald": "3-BALD", "bald": "BALD", "batchbald": "BatchBALD"}
@@ -33,14 +33,13 @@ def learning_curves(
     groups = sorted(rounds.groupby(CURVE), key=lambda item: places.get(f"{item[0][1]}-{item[0][2]}", len(places)))
     one_data_set = rounds["data"].nunique() == 1
     for number, ((data, method, acq_size, variant), curve) in enumerate(groups):
-        trials = curve.groupby("labelled")["accuracy"]
-        mean, half = trials.mean(), trials.apply(interval_of_mean)
+        trials = by_trial(curve, "accuracy")
+        mean, half = trials.mean(axis=1), trials.apply(lambda at: interval_of_mean(at.dropna()), axis=1)
         style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _STYLES[number % len(_STYLES)]}
-        ends = curve.groupby("seed")["labelled"].max()
-        seeds, unfinished = len(ends), int((ends < ends.max()).sum())
+        seeds, cut_short = trials.shape[1], unfinished(curve)
         label = f"{NAMES.get(method, method)} {acq_size}{'' if one_data_set else ', ' + data}"
         label += f"{', ' + variant if variant else ''} ({seeds} {'trial' if seeds == 1 else 'trials'}"
-        label += f", {unfinished} unfinished)" if unfinished else ")"
+        label += f", {cut_short} unfinished)" if cut_short else ")"
         axes.plot(mean.index, mean, label=label, **style)
         axes.fill_between(mean.index, mean - half, mean + half, color=style["color"], alpha=0.2, linewidth=0)
     axes.set(xlabel="labelled training images", ylabel="test accuracy")
@@ -145,7 +144,7 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
         label = f"{NAMES.get(curve['method'].iloc[0], curve['method'].iloc[0])} {curve['acq_size'].iloc[0]}"
         style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _STYLES[number % len(_STYLES)]}
         for axes, column in zip(grid, ("total_correlation", "share"), strict=True):
-            mean = curve.groupby("labelled")[column].mean()
+            mean = by_trial(curve, column).mean(axis=1)
             axes.plot(mean.index, mean, label=label, **style)
     grid[0].set(xlabel="labelled training images", ylabel="total correlation of the batch (nats)")
     grid[1].set(xlabel="labelled training images", ylabel="its share of the sum of BALD scores")

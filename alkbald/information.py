@@ -69,6 +69,8 @@ def joint_mutual_information(
         return 0.0, 0.0
     probs = check_probabilities(log_probs).double()
     size, num_samples, num_classes = probs.shape
+    if num_classes == 1:
+        return 0.0, 0.0
     if num_classes**size <= max_outcomes:
         unknown = _unknown(OutcomeParticles.prior(num_samples, probs), probs)
         return max(0.0, math.log(num_samples) - unknown), 0.0

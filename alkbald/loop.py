@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,7 +51,7 @@ def run(settings: Settings, *, job: int = 0) -> Run:
         beginning = f"resuming after round {len(record.rounds) - 1}" if record.rounds else "recording"
         print(f"{beginning} in {record.folder}", flush=True)
         _warm_up(settings, data)
-        labelled = data.initial + recorded_positions(record, data)
+        labelled = data.initial + recorded_positions(record.folder, record.rounds, record.acquired, data)
         while not record.is_complete:
             row, acquired = active_learning_round(settings, data, labelled, len(record.rounds))
             labelled += [point["pool_position"] for point in acquired]
@@ -65,25 +66,25 @@ def run(settings: Settings, *, job: int = 0) -> Run:
     return record
 
 
-def recorded_positions(record: Run, data: Data) -> list[int]:
-    """Pool positions of the points that a run has acquired.
+def recorded_positions(
+    folder: Path, rounds: list[dict[str, str]], acquired: list[dict[str, str]], data: Data
+) -> list[int]:
+    """Pool positions of the points that a run has acquired, of its record as `runs.read_rounds` gives it.
 
     Raises:
         RecordError: they are not points of these data, or not apart from each other and from the initial set.
     """
-    if record.rounds and int(record.rounds[0]["labelled"]) != len(data.initial):
-        raise RecordError(
-            f"{record.folder}/rounds.csv does not begin with the initial set's {len(data.initial)} labels"
-        )
-    positions = [int(point["pool_position"]) for point in record.acquired]
+    if rounds and int(rounds[0]["labelled"]) != len(data.initial):
+        raise RecordError(f"{folder}/rounds.csv does not begin with the initial set's {len(data.initial)} labels")
+    positions = [int(point["pool_position"]) for point in acquired]
     seen = set(data.initial)
-    for position, point in zip(positions, record.acquired, strict=True):
+    for position, point in zip(positions, acquired, strict=True):
         fits = 0 <= position < len(data.pool_labels) and position not in seen
         if not fits or [int(point[key]) for key in ("index", "label")] != [
             data.pool_index[position].item(),
             data.pool_labels[position].item(),
         ]:
-            raise RecordError(f"{record.folder}/acquired.csv: pool position {position} does not fit the data")
+            raise RecordError(f"{folder}/acquired.csv: pool position {position} does not fit the data")
         seen.add(position)
     return positions
 

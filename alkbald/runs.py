@@ -37,7 +37,7 @@ from alkbald.settings import Settings
 _NOT_DEFINING = ("out", "progress", "device", "threads", "max_labels", "target_accuracy", "data.root")
 
 #: What of a run's provenance decides about the last bits of its numbers.
-_SAME_BITS = ("device", "threads", "packages")
+_SAME_BITS = ("commit", "device", "threads", "packages")
 
 ROUND_COLUMNS = [
     "round",

@@ -59,6 +59,25 @@ def interval_of_mean(values: pd.Series) -> float:
     return values.sem() * t.ppf(0.975, len(values) - 1) if len(values) > 1 else float("nan")
 
 
+def by_trial(curve: pd.DataFrame, column: str) -> pd.DataFrame:
+    """A column of a curve's rounds: a row for each labelled-set size, a column for each seed.
+
+    Trials that came by different sizes, as batches chosen in the round do, are interpolated linearly between their
+    rounds, at every size.
+    """
+    table = curve.pivot(index="labelled", columns="seed", values=column)
+    sizes = [tuple(table.index[: len(values.dropna())]) for _, values in table.items()]
+    if any(tuple(values.dropna().index) != common for (_, values), common in zip(table.items(), sizes, strict=True)):
+        every_size = range(int(table.index.min()), int(table.index.max()) + 1)
+        table = table.reindex(every_size).interpolate(method="index", limit_area="inside").rename_axis("labelled")
+    return table
+
+
+def unfinished(curve: pd.DataFrame) -> int:
+    """How many of a curve's trials have not come to an end: their last round on record acquired a batch."""
+    return int(curve.sort_values("round").groupby("seed").tail(1)["batch"].notna().sum())
+
+
 def trials(rounds: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """By a curve's name, its accuracies: a row for each labelled-set size, a column for each seed.
 
@@ -72,7 +91,7 @@ def trials(rounds: pd.DataFrame) -> dict[str, pd.DataFrame]:
     if rounds.duplicated(["method", "acq_size", "seed", "labelled"]).any():
         raise RecordError("two runs of one curve and seed are not compared; move one of them away")
     return {
-        f"{method}-{acq_size}": curve.pivot(index="labelled", columns="seed", values="accuracy")
+        f"{method}-{acq_size}": by_trial(curve, "accuracy")
         for (method, acq_size), curve in rounds.groupby(["method", "acq_size"])
     }
 

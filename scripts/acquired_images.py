@@ -22,22 +22,24 @@ SIDE = 28
 
 
 def acquired_runs(results: Path, acq_size: int = 10) -> dict[str, Path]:
-    """By method, its run of the lowest seed that most of the methods have.
+    """By method, its run of one data set and seed: the lowest of those that most of the methods have.
 
     Raises:
         FileNotFoundError: none of the methods has such a run.
         RecordError: several runs of one method and seed.
     """
-    by_seed: dict[int, dict[str, Path]] = {}
+    found: dict[tuple[str, int], dict[str, Path]] = {}  # by data set and seed
     for method in METHODS:
         for path in sorted((results / "learning_curves").glob(f"*/{method}/acq_size={acq_size}/seed=*/acquired.csv")):
-            runs = by_seed.setdefault(int(path.parent.name.removeprefix("seed=").partition("-")[0]), {})
-            if method in runs:
-                raise RecordError(f"two runs of {method} with one seed: {runs[method]} and {path.parent}")
-            runs[method] = path.parent
-    if not by_seed:
+            data, seed = path.parents[3].name, path.parent.name.removeprefix("seed=").partition("-")[0]
+            if any(point["round"] == "0" for point in read_rounds(path.parent)[1]):
+                runs = found.setdefault((data, int(seed)), {})
+                if method in runs:
+                    raise RecordError(f"two runs of {method} with one seed: {runs[method]} and {path.parent}")
+                runs[method] = path.parent
+    if not found:
         raise FileNotFoundError(f"no run of {', '.join(METHODS)} with acq_size={acq_size} in {results}/learning_curves")
-    return min(by_seed.items(), key=lambda item: (-len(item[1]), item[0]))[1]
+    return min(found.items(), key=lambda item: (-len(item[1]), item[0]))[1]
 
 
 def acquired_batches(results: Path) -> dict[str, pd.DataFrame]:

@@ -21,7 +21,7 @@ from alkbald.acquisition import Batch, bald, batchbald, kbald
 from alkbald.data import Data, load
 from alkbald.errors import UserError, errors_in_one_line
 from alkbald.information import joint_mutual_information
-from alkbald.loop import predictions, prepared_device, progress_bar, trained, unlabelled
+from alkbald.loop import predictions, prepared_device, progress_bar, recorded_positions, trained, unlabelled
 from alkbald.provenance import write_provenance
 from alkbald.runs import read_rounds
 from alkbald.settings import Settings, from_config
@@ -52,14 +52,14 @@ def labelled_at(folder: Path, data: Data, number_of_labels: int) -> tuple[int, l
     """The round of a run that had so many labels, and their pool positions.
 
     Raises:
-        UserError: no round had.
+        UserError: no round had, or the data are not those of the run.
     """
     rounds, acquired = read_rounds(folder)
     sizes = [int(row["labelled"]) for row in rounds]
     if number_of_labels not in sizes:
         raise UserError(f"{folder} has no round with {number_of_labels} labels, but {', '.join(map(str, sizes))}")
-    number = sizes.index(number_of_labels)
-    return number, data.initial + [int(point["pool_position"]) for point in acquired if int(point["round"]) < number]
+    positions = recorded_positions(folder, rounds, acquired, data)
+    return sizes.index(number_of_labels), data.initial + positions[: number_of_labels - len(data.initial)]
 
 
 def log_probs_of_round(settings: Settings, data: Data, number: int, labelled: list[int]) -> Tensor:
@@ -86,7 +86,6 @@ def main() -> None:
     data = load(**vars(settings.data), device=device)
     rounds = [labelled_at(arguments.run, data, size) for size in arguments.labels]
     arguments.output.mkdir(parents=True, exist_ok=True)
-    write_provenance(arguments.output, device)
     tables = []
     for number, labelled in rounds:
         print(f"{len(labelled)} labels", flush=True)
@@ -94,6 +93,7 @@ def main() -> None:
         tables.append(quality(log_probs, largest=arguments.largest).assign(labelled=len(labelled)))
     table = pd.concat(tables)[["labelled", "method", "position", "score", "joint", "error"]]
     table.to_csv(arguments.output / "quality.csv", index=False, float_format="%.5f", lineterminator="\n")
+    write_provenance(arguments.output, device)
     print(f"recorded in {arguments.output}")
 
 

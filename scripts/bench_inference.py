@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from alkbald.data import Data
+from alkbald.devices import float32_products
 from alkbald.inference import sample_log_probs
 from alkbald.loop import active_learning_round
 from alkbald.measuring import reset_peak_memory
@@ -64,7 +65,8 @@ def naive(model: MCDropoutNet, num_samples: int, chunk: int) -> Callable[[Tensor
 
     @torch.inference_mode()
     def predict(inputs: Tensor) -> Tensor:
-        return torch.cat([net(part, num_samples) for part in inputs.split(chunk)])
+        with float32_products():  # on a GPU, PyTorch's own convolutions would be in tf32
+            return torch.cat([net(part, num_samples) for part in inputs.split(chunk)])
 
     return predict
 

@@ -75,7 +75,7 @@ class Report:
     """
 
     def __init__(self, folder: Path, device: torch.device, title: str, command: str, method: str, rows: list[dict]):
-        self._folder, self._rows = folder, rows
+        self._folder, self._rows, self._device = folder, rows, device
         source = provenance(device)
         changes = " with changes" if source["dirty"] else ""
         self._head = [
@@ -86,10 +86,10 @@ class Report:
         ]
         self._sections: list[tuple[str, list[dict]]] = []
         folder.mkdir(parents=True, exist_ok=True)
-        write_provenance(folder, device)
 
     def add(self, title: str, table: list[dict]) -> None:
         self._sections.append((title, table))
+        write_provenance(self._folder, self._device)
         (self._folder / "report.md").write_text(self.text() + "\n")
         pd.DataFrame(self._rows).to_csv(self._folder / "times.csv", index=False)
 

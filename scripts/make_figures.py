@@ -19,13 +19,21 @@ from benchmarking import markdown
 from matplotlib.figure import Figure
 
 from alkbald.errors import RecordError, UserError, errors_in_one_line
-from alkbald.figures import NAMES, acquired_images, learning_curves, score_progression
+from alkbald.figures import (
+    NAMES,
+    acquired_images,
+    approximation_quality,
+    learning_curves,
+    score_progression,
+    total_correlation,
+)
 from alkbald.tables import beside_published, load_runs, paired_differences, summary, trials
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 FIGURE_1 = ["batchbald-5", "2bald-10", "random-10", "bald-10", "batchbald-10"]
 FIGURE_2 = ["2bald-10", "2bald-20", "2bald-40"]
 REFERENCE = "2bald-10"
+TOTAL_CORRELATION = ["bald-10", "2bald-10", "batchbald-10", "random-10"]
 SIZES, THRESHOLDS = [100, 200, 300], [0.90, 0.95]
 GRID = list(range(20, 301, 40))  # sizes that batches of 5, 10, 20 and 40 all come by
 
@@ -124,6 +132,8 @@ def table1(results: Path, output: Path) -> None:
         for b in (5, 10):
             ours, our_note = minutes(f"{method}, ours", b)
             peer, peer_note = minutes(f"{method}, batchbald_redux", b)
+            if method == "2-BALD":
+                peer_note = "its joint entropies in our greedy loop"
             paper = published[(published["method"] == method) & (published["acq_size"] == b)]["minutes"]
             rows.append(
                 {
@@ -165,6 +175,18 @@ def acquired(results: Path, output: Path) -> None:
     save(acquired_images(batches, images), output / "acquired")
 
 
+def correlation(results: Path, output: Path) -> None:
+    """What top-k BALD counts more than once, over a run."""
+    rounds, _ = curves_of(results, TOTAL_CORRELATION)
+    if rounds.empty:
+        raise FileNotFoundError(f"none of its curves is in {results}/learning_curves")
+    save(total_correlation(rounds, TOTAL_CORRELATION), output / "total_correlation")
+
+
+def quality(results: Path, output: Path) -> None:
+    save(approximation_quality(pd.read_csv(results / "quality" / "quality.csv")), output / "quality")
+
+
 MAKERS: dict[str, Callable[[Path, Path], None]] = {
     "figure1": lambda results, output: figure_of_curves(results, output, "figure1", FIGURE_1),
     "figure2": lambda results, output: figure_of_curves(results, output, "figure2", FIGURE_2),
@@ -172,6 +194,8 @@ MAKERS: dict[str, Callable[[Path, Path], None]] = {
     "table1": table1,
     "comparison": comparison,
     "acquired": acquired,
+    "correlation": correlation,
+    "quality": quality,
 }
 
 

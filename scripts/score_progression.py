@@ -6,7 +6,7 @@
 Trains on `max_labels` training images drawn at random, scores the whole pool, and follows 2-BALD through one batch of
 `acq_size`: score of n after m picks = I[Y_n; Omega] - sum over the picks i of I[Y_i; Y_n]. [Kirsch2023, figure 3]
 Writes OUT/figure3/scores.csv (the highest 1,000 points by initial BALD score, and every 20th of the others),
-summary.csv (of all points), config.yaml and provenance.json.
+summary.csv (of all points), settings.yaml and provenance.json.
 """
 
 import math
@@ -50,7 +50,7 @@ def progression(log_probs: Float[Tensor, "N K C"], after: list[int]) -> pd.DataF
     for number, pick in enumerate(picks, 1):
         scores = scores - pairwise_mutual_information(log_probs[pick], log_probs)
         if number in after:
-            columns[f"2-BALD after {number} picks"] = shown = scores.cpu()
+            columns[f"2-BALD after {number} picks"] = shown = scores.cpu().clone()
             shown[picks[:number]] = torch.nan
     table = pd.DataFrame({name: column[order].numpy() for name, column in columns.items()})
     table.insert(0, "rank", range(len(table)))
@@ -85,8 +85,6 @@ def main(config: DictConfig) -> None:
             raise SettingsError(f"acq_size and max_labels must be at most the {pool} points of the pool")
         folder = Path(settings.out, "figure3")
         folder.mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(OmegaConf.structured(settings), folder / "config.yaml")
-        write_provenance(folder, device)
         drawn = torch.randperm(pool, generator=derived_generator(settings.seed, "labelled"))
         labelled = drawn[: settings.max_labels].tolist()
         bar = progress_bar(settings, f"{len(labelled)} labels")
@@ -97,6 +95,7 @@ def main(config: DictConfig) -> None:
             data.test_labels,
             settings.evaluation_samples,
             generator=derived_generator(settings.seed, 0, "evaluation"),
+            precision=settings.precision,
         )
         if not math.isfinite(nll):
             raise TrainingDiverged("predictions are not finite on the test set; try a lower learning rate")
@@ -108,6 +107,8 @@ def main(config: DictConfig) -> None:
         table[kept].to_csv(folder / "scores.csv", index=False, float_format="%.4f", lineterminator="\n")
         summary = summarised(table).assign(**{"test accuracy": accuracy})
         summary.to_csv(folder / "summary.csv", float_format="%.4f", lineterminator="\n")
+        OmegaConf.save(OmegaConf.structured(settings), folder / "settings.yaml")
+        write_provenance(folder, device)
         print(summary.T.to_string(float_format="{:.4f}".format))
         print(f"recorded in {folder}")
 

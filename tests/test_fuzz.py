@@ -219,7 +219,7 @@ def test_any_tensor(log_probs, batch_size, method, option):
         OUTCOMES["tensors refused"] += 1
         return
     assert len(set(batch.indices)) == len(batch.indices) == len(batch.scores)
-    assert len(batch) == batch_size or (len(batch) < batch_size and method in DYNAMIC)
+    assert len(batch) == batch_size or (1 <= len(batch) < batch_size and method in DYNAMIC)
     assert all(0 <= index < len(log_probs) for index in batch.indices)
     assert method == "random" or all(map(math.isfinite, batch.scores))
     OUTCOMES["tensors accepted"] += 1

@@ -85,7 +85,7 @@ def test_the_first_criterion_ends_the_batch_and_min_size_holds():
     batch = dynamic_bald(log_probs, 20)
     assert len(batch) == min(alone.values()) == alone[batch.decision]
     assert len(dynamic_bald(log_probs, 20, min_size=9)) == max(9, len(batch))
-    assert len(dynamic_bald(log_probs, 2, min_size=9)) <= 2
+    assert len(dynamic_bald(log_probs, 2, min_size=9)) == 2
 
 
 def test_adaptive_kbald_takes_the_first_order_that_is_near_what_the_batch_is_worth():
@@ -125,7 +125,7 @@ def test_conservative_bald_leaves_out_what_depends_on_a_pick(pool, threshold):
     for size in (len(log_probs), 2):
         batch = conservative_bald(log_probs, size, threshold=threshold, min_bald=0.0)
         assert batch.indices == expected[:size]
-        assert batch.decision == ("batch_size" if len(expected) >= size else "threshold")
+        assert batch.decision == ("batch_size" if len(expected) >= size else "exhausted")
         scores = [brute_force.kbald_score(log_probs[expected[:b]], 2) for b in range(1, len(batch) + 1)]
         assert batch.scores == pytest.approx(scores, abs=1e-9)
 
@@ -157,7 +157,7 @@ def test_conservative_bald_ends_with_what_teaches_something():
     worth = sorted((brute_force.joint_mutual_information(log_probs[[n]]) for n in range(8)), reverse=True)
     batch = conservative_bald(log_probs, 8, threshold=9.0, min_bald=worth[4] - 1e-6)
     assert len(batch) == 5
-    assert batch.decision == "threshold"
+    assert batch.decision == "exhausted"
     assert len(conservative_bald(log_probs, 8, min_bald=99.0)) == 1  # a run that acquired nothing would never end
 
 
@@ -167,6 +167,7 @@ def test_conservative_bald_looks_beyond_the_first_block():
     others = random_log_probs(50, 8, 3, seed=1, scale=0.5)
     log_probs = torch.cat([copy.expand(2000, -1, -1), others])
     batch = conservative_bald(log_probs, 3, threshold=0.1, min_bald=0.0)
+    assert len(batch) == 3
     assert batch.indices[0] == 0
     assert all(index >= 2000 for index in batch.indices[1:])
 
@@ -232,6 +233,17 @@ def test_epig_is_the_mean_information_about_the_targets(pool):
     assert batch.scores == pytest.approx(gains.sort(descending=True).values.cumsum(0).tolist(), abs=1e-9)
 
 
+def test_epig_of_few_targets_is_about_the_pool_points_that_were_drawn():
+    log_probs = random_log_probs(9, 5, 3)
+    targets = torch.randperm(9, generator=generator(4))[:2].tolist()
+    gains = [
+        sum(brute_force.interaction_information(log_probs[[point, target]]) for target in targets) / 2
+        for point in range(9)
+    ]
+    batch = epig(log_probs, 9, num_targets=2, generator=generator(4))
+    assert batch.scores == pytest.approx(torch.tensor(sorted(gains, reverse=True)).cumsum(0).tolist(), abs=1e-6)
+
+
 def test_epig_draws_its_targets_from_the_generator():
     log_probs = random_log_probs(60, 6, 3)
     batches = {tuple(epig(log_probs, 5, num_targets=2, generator=generator(seed)).indices) for seed in (0, 0, 1, 2, 3)}
@@ -242,6 +254,7 @@ def test_epig_draws_its_targets_from_the_generator():
     ("name", "options", "message"),
     [
         ("dynamic_bald", {"min_size": 0}, "min_size must be an integer of at least 1, got 0"),
+        ("adaptive_kbald", {"seconds": -1.0}, "seconds must be at least 0, got -1.0"),
         ("dynamic_bald", {"divergence": -1.0}, "divergence must be above 0, got -1.0"),
         ("dynamic_bald", {"share_of_log_k": 0.0}, "share_of_log_k must be above 0, got 0.0"),
         ("adaptive_kbald", {"tolerance": 0.0}, "tolerance must be above 0, got 0.0"),

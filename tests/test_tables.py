@@ -9,6 +9,7 @@ from alkbald.errors import RecordError
 from alkbald.tables import (
     PUBLISHED_DEVIATION,
     beside_published,
+    by_trial,
     interval_of_mean,
     labels_needed,
     load_runs,
@@ -16,6 +17,7 @@ from alkbald.tables import (
     paired_differences,
     summary,
     trials,
+    unfinished,
 )
 
 GRID = [20, 30, 40]
@@ -45,6 +47,25 @@ def test_trials_are_columns_of_their_curve(small_runs):
     assert by_name["bald-10"].columns.tolist() == [0, 1]
     of_one = rounds[(rounds["method"] == "bald") & (rounds["seed"] == 1)]
     assert by_name["bald-10"][1].tolist() == of_one["accuracy"].tolist()
+
+
+def test_trials_that_came_by_different_sizes_are_interpolated():
+    rounds = pd.DataFrame(
+        {
+            "labelled": [20, 30, 40, 20, 24, 34],
+            "seed": [0, 0, 0, 1, 1, 1],
+            "round": [0, 1, 2, 0, 1, 2],
+            "accuracy": [0.5, 0.6, 0.8, 0.5, 0.7, 0.9],
+            "batch": [10, 10, None, 4, 10, 10],
+        }
+    )
+    table = by_trial(rounds, "accuracy")
+    assert table.loc[24].tolist() == pytest.approx([0.54, 0.7])
+    assert table.loc[30].tolist() == pytest.approx([0.6, 0.82])
+    assert table[1].last_valid_index() == 34  # nothing is made up beyond a trial's end
+    assert unfinished(rounds) == 1
+    shorter = by_trial(rounds[(rounds["seed"] == 0) | (rounds["labelled"] == 20)], "accuracy")
+    assert shorter.index.tolist() == [20, 30, 40]  # a trial that has only begun does not change the sizes
 
 
 def test_runs_of_different_settings_are_not_compared(tmp_path):

@@ -30,10 +30,10 @@ def conservative_bald(
     In descending order of I[Y_n; Omega], a point is taken if I[Y_n; Y_i] <= threshold for every pick i, until the batch
     is full or no point is left.
 
-    Without a threshold, the paper's budget: the largest I[Y_i; Y_j] of any two of the B points of highest BALD is what
-    the whole batch may depend on itself, measured by pairs: a point is taken if sum_{i<j} I[Y_i; Y_j] over the batch
-    with it does not exceed the budget. (The sum is what 2-BALD takes off; the first two points of highest BALD always
-    fit.)
+    Without a threshold, a budget, as the paper has it: the largest I[Y_i; Y_j] of two points of the batch (read here as
+    the B points of highest BALD) is what the whole batch may depend on itself (read here as the sum over its pairs): a
+    point is taken if sum_{i<j} I[Y_i; Y_j] over the batch with it does not exceed the budget. (The sum is what 2-BALD
+    takes off; the first two points of highest BALD always fit.)
 
     Labels depend on each other through Omega alone, so I[Y_n; Y_i] <= I[Y_n; Omega]: a point of BALD below the
     threshold is never left out, and a batch would go on with what teaches nothing. `min_bald` ends it there. The point
@@ -49,7 +49,7 @@ def conservative_bald(
 
     Returns:
         The batch; its score is the sum of its points' mutual informations less that of all pairs (2-BALD's). Its
-        decision is "batch_size", or "threshold" or "budget" where no point was left.
+        decision is "batch_size", or "exhausted" where no point was left.
 
     Raises:
         ValueError: B, threshold or min_bald out of range, or log_probs that are none.
@@ -104,5 +104,4 @@ def conservative_bald(
             picks.append(rank)
             tables.append(outcomes(rank))
             position += 1
-    reason = "threshold" if budget is None else "budget"
-    return pool.batch(picks, scores, decision="batch_size" if len(picks) == batch_size else reason)
+    return pool.batch(picks, scores, decision="batch_size" if len(picks) == batch_size else "exhausted")

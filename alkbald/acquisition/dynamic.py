@@ -49,7 +49,8 @@ def dynamic_bald(
         memory_budget, device: see `kbald`.
 
     Returns:
-        The batch, with 2-BALD's scores; its decision is the criterion that ended it, or "batch_size".
+        The batch, with 2-BALD's scores; its decision is the criterion that ended it, "min_size" if one would have
+        ended it before, or "batch_size".
 
     Raises:
         TablesTooLarge: the batch is so large that 3-BALD cannot be evaluated within the budget.
@@ -60,9 +61,11 @@ def dynamic_bald(
     for name, value in (("divergence", divergence), ("share_of_log_k", share_of_log_k)):
         if value is not None and not value > 0:
             raise ValueError(f"{name} must be above 0, got {value!r}")
+    if type(non_positive) is not bool:
+        raise ValueError(f"non_positive must be true or false, got {non_positive!r}")
     batch = kbald(log_probs, batch_size, order=2, memory_budget=memory_budget, device=device)
     if divergence is not None:  # refused for the largest batch, whether or not another criterion makes it smaller
-        check_tables(batch.log_probs, 3, memory_budget=memory_budget)
+        check_tables(batch.log_probs, 3, memory_budget=memory_budget, device=device)
     size, decision = batch_size, "batch_size"
     if non_positive and batch.first_non_positive is not None:
         size, decision = batch.first_non_positive, "non_positive"
@@ -79,7 +82,8 @@ def dynamic_bald(
             if abs(third[b] - batch.scores[b]) > divergence * abs(batch.scores[b]):
                 size, decision = b, "divergence"
                 break
-    size = min(max(min_size, size), batch_size)
+    if size < min_size:
+        size, decision = min(min_size, batch_size), "min_size"
     if size == batch_size:
         decision = "batch_size"
     return Batch(batch.indices[:size], batch.scores[:size], batch.log_probs[:size], decision)
@@ -110,7 +114,7 @@ def adaptive_kbald(
         seconds: no order is tried that would probably not end within so many (its time goes with its outcome tables);
             None: no limit. With one, what is acquired depends on the speed of the machine.
         generator: not used; every method takes one.
-        memory_budget: of `kbald`; orders whose tables exceed it are not tried.
+        memory_budget: of `kbald`; orders whose tables exceed it are not tried. Its default depends on what is free.
         device: see `kbald`.
 
     Returns:
@@ -121,10 +125,13 @@ def adaptive_kbald(
     """
     if not tolerance > 0:
         raise ValueError(f"tolerance must be above 0, got {tolerance!r}")
+    if seconds is not None and not seconds >= 0:
+        raise ValueError(f"seconds must be at least 0, got {seconds!r}")
     if type(max_order) is not int or max_order < 2:
         raise ValueError(f"max_order must be an integer of at least 2, got {max_order!r}")
     start, tried, reason = time.perf_counter(), [], "max_order"
-    margin = tie_margin(log_probs.dtype) * max(1, batch_size)  # where nothing can be learned, both are 0 but rounding
+    computed_in = torch.float64 if log_probs.dtype == torch.float64 else torch.float32
+    margin = tie_margin(computed_in) * max(1, batch_size)  # where nothing can be learned, both are 0 but rounding
     for order in range(2, max_order + 1):
         began = time.perf_counter()
         try:
@@ -142,7 +149,7 @@ def adaptive_kbald(
             return batch
         now = time.perf_counter()
         rows = [max(1, table_rows(batch_size, k, log_probs.shape[2])) for k in (order, order + 1)]
-        if seconds is not None and (now - start) + (now - began) * rows[1] / rows[0] > seconds:
+        if seconds is not None and order < max_order and (now - start) + (now - began) * rows[1] / rows[0] > seconds:
             reason = "seconds"
             break
     _, nearest = min(tried, key=lambda pair: pair[0])

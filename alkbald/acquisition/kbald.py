@@ -116,9 +116,16 @@ def kbald_scores(
     return scores
 
 
-def check_tables(log_probs: Float[Tensor, "B K C"], order: int, *, memory_budget: int | None = None) -> None:
+def check_tables(
+    log_probs: Float[Tensor, "B K C"],
+    order: int,
+    *,
+    memory_budget: int | None = None,
+    device: torch.device | None = None,
+) -> None:
     """Raises TablesTooLarge if `kbald_scores` would of a batch of that size."""
-    _check_tables(Pool(log_probs, memory_budget=memory_budget), len(log_probs), _checked_order(order, len(log_probs)))
+    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
+    _check_tables(pool, len(log_probs), _checked_order(order, len(log_probs)))
 
 
 class Gains:
