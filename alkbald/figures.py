@@ -46,7 +46,7 @@ def learning_curves(
     if bottom is not None:
         axes.set_ylim(bottom=bottom)
     if one_data_set:
-        axes.set_title(rounds["data"].iloc[0], loc="left", fontsize="medium")
+        axes.set_title(rounds["data"].iloc[0].replace("mnist", "MNIST"), loc="left", fontsize="medium")
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right", title=f"not there: {', '.join(missing)}" if missing else None)
     return figure
