@@ -4,7 +4,7 @@
     python scripts/bench_acquisition.py --pool 2000 --quick   a look, a minute
 
 Predictions are those of the paper's CNN trained on 20 and on 100 MNIST images (synthetic ones where MNIST is not
-there). The peer is batchbald_redux as it ships, in float64, as its own examples call it. Writes OUTPUT/report.md,
+there). The peer is batchbald_redux as it ships, asked for float64. Writes OUTPUT/report.md,
 OUTPUT/times.csv and OUTPUT/provenance.json.
 """
 
