@@ -23,7 +23,7 @@ from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
 from alkbald.model import MCDropoutModel, mnist_cnn
 from alkbald.randomness import derived_generator, derived_seed
 from alkbald.runs import Run, should_stop
-from alkbald.settings import Settings, check_method, method_options
+from alkbald.settings import Settings, check_method, check_sizes, method_options
 from alkbald.training import Fit, fit
 
 
@@ -109,18 +109,6 @@ def pick_device(name: str, job: int) -> torch.device:
         return torch.device(name)
     count = torch.cuda.device_count()
     return torch.device("cuda", job % count) if count else torch.device("cpu")
-
-
-def check_sizes(settings: Settings, initial: int, pool: int) -> None:
-    """Raises SettingsError for sizes that the data cannot serve."""
-    if settings.max_labels < initial:
-        raise SettingsError(f"max_labels must be at least the {initial} of the initial set, got {settings.max_labels}")
-    rounds = -(-(settings.max_labels - initial) // settings.acq_size)
-    if initial + rounds * settings.acq_size > pool:
-        raise SettingsError(
-            f"acq_size={settings.acq_size} up to max_labels={settings.max_labels} takes {rounds} rounds from {initial} "
-            f"labels and needs a pool of {initial + rounds * settings.acq_size} points, there are {pool}"
-        )
 
 
 def active_learning_round(

@@ -161,6 +161,18 @@ def check_method(settings: Settings, pool: int, num_samples: int, num_classes: i
         raise SettingsError(f"method={name}{', ' if options else ''}{options}: {error}") from error
 
 
+def check_sizes(settings: Settings, initial: int, pool: int) -> None:
+    """Raises SettingsError for sizes that the data cannot serve."""
+    if settings.max_labels < initial:
+        raise SettingsError(f"max_labels must be at least the {initial} of the initial set, got {settings.max_labels}")
+    rounds = -(-(settings.max_labels - initial) // settings.acq_size)
+    if initial + rounds * settings.acq_size > pool:
+        raise SettingsError(
+            f"acq_size={settings.acq_size} up to max_labels={settings.max_labels} takes {rounds} rounds from {initial} "
+            f"labels and needs a pool of {initial + rounds * settings.acq_size} points, there are {pool}"
+        )
+
+
 def check_device(device: str) -> None:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise SettingsError(f"device must be auto, cpu, cuda or cuda:N, got {device}")

@@ -8,7 +8,6 @@ there). The peer is batchbald_redux as it ships, asked for float64. Writes OUTPU
 OUTPUT/times.csv and OUTPUT/provenance.json.
 """
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from pathlib import Path
 import torch
 from batchbald_redux.batchbald import CandidateBatch, compute_conditional_entropy, get_batchbald_batch
 from batchbald_redux.joint_entropy import ExactJointEntropy
-from benchmarking import Peak, Report, trained_on_mnist
+from benchmarking import Peak, Report, parser, trained_on_mnist
 from torch import Tensor
 
 from alkbald.acquisition import Batch, bald, batchbald, kbald
@@ -246,17 +245,12 @@ def growth_table(bench: Bench, log_probs: Tensor, grid: list[tuple[int, int, int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="data", help="folder with MNIST")
-    parser.add_argument("--output", default="runs/bench_acquisition")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--pool", type=int, default=60_000)
-    parser.add_argument(
+    options = parser(__doc__, "runs/bench_acquisition", quick="the comparison alone, after 20 labels")
+    options.add_argument("--pool", type=int, default=60_000)
+    options.add_argument(
         "--peer-pool", type=int, default=10_000, help="pool of the peer's batch of 10; its time is scaled up"
     )
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="the comparison alone, after 20 labels")
-    arguments = parser.parse_args()
+    arguments = options.parse_args()
     device = torch.device(arguments.device)
     bench = Bench(device, arguments.repeats)
     report = Report(

@@ -9,7 +9,6 @@ the usual one: DataLoader, nn.Dropout, unfused Adam, loss.item() every step. Wri
 and OUTPUT/provenance.json.
 """
 
-import argparse
 import copy
 import statistics
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import torch
 from batchbald_redux.consistent_mc_dropout import BayesianModule, ConsistentMCDropout, ConsistentMCDropout2d
-from benchmarking import Peak, Report, trained_on_mnist
+from benchmarking import Peak, Report, parser, trained_on_mnist
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -272,13 +271,8 @@ def full_round(data: Data, precision: str, device: torch.device) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", default="data", help="folder with MNIST")
-    parser.add_argument("--output", default="runs/bench_inference")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="no whole round")
-    arguments = parser.parse_args()
+    options = parser(__doc__, "runs/bench_inference", quick="no whole round")
+    arguments = options.parse_args()
     device = torch.device(arguments.device)
     bench = Bench(device, arguments.repeats)
     report = Report(

@@ -1,5 +1,6 @@
 """What the benchmarks share: a trained model, peak memory, a report."""
 
+import argparse
 import ctypes
 import threading
 from pathlib import Path
@@ -32,6 +33,17 @@ def trained_on_mnist(root: str, labels_per_class: int, device: torch.device) -> 
         validation_generator=derived_generator("validation"),
     )
     return model, data
+
+
+def parser(description: str, output: str, quick: str) -> argparse.ArgumentParser:
+    """The options that benchmarks share."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data", default="data", help="folder with MNIST")
+    options.add_argument("--output", default=output)
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--quick", action="store_true", help=quick)
+    return options
 
 
 class Peak:

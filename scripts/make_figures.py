@@ -214,7 +214,8 @@ def main() -> None:
             MAKERS[name](arguments.results, output)
             made += 1
         except (FileNotFoundError, RecordError) as error:
-            print(f"{name} is not made: {error}")
+            lacking = getattr(error, "filename", None)
+            print(f"{name} is not made: {f'there is no {lacking}' if lacking else error}")
     if not made:
         raise UserError(f"nothing to make figures of below {arguments.results}")
 

@@ -35,4 +35,4 @@ def bald(
     """
     check_batch_size(batch_size, len(log_probs))
     pool = Pool(log_probs, memory_budget=0, device=device)
-    return pool.batch(list(range(batch_size)), pool.bald[:batch_size].cumsum(0).tolist())
+    return pool.highest(pool.bald, batch_size)

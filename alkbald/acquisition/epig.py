@@ -58,5 +58,4 @@ def epig(
     outcomes = OutcomeParticles(likelihood / (log_probs.shape[1] * max(1, len(targets))), joint / likelihood[:, None])
     parts = torch.arange(len(pool), device=pool.bald.device).split(_BLOCK)
     gains = torch.cat([pool.marginal_entropy[part] - outcomes.predictive_entropy(pool.probs(part)) for part in parts])
-    gains, ranks = gains.sort(descending=True, stable=True)
-    return pool.batch(ranks[:batch_size].tolist(), gains[:batch_size].cumsum(0).tolist())
+    return pool.highest(gains, batch_size)

@@ -98,6 +98,11 @@ class Pool:
         indices = self.index[ranks].tolist()
         return Batch(indices, scores, self._log_probs[indices], decision)
 
+    def highest(self, values: Float[Tensor, " N"], batch_size: int) -> Batch:
+        """The points of highest value by rank, scored by the sum of their values; of equal ones, higher BALD first."""
+        values, ranks = values.sort(descending=True, stable=True)
+        return self.batch(ranks[:batch_size].tolist(), values[:batch_size].cumsum(0).tolist())
+
     def probs_of(self, rank: int) -> Float[Tensor, "K C"]:
         """p(y | x, omega_k) of one rank."""
         return self.probs(torch.tensor([rank], device=self._device))[:, 0]

@@ -38,7 +38,7 @@ def entropy(
     """
     check_batch_size(batch_size, len(log_probs))
     pool = Pool(log_probs, memory_budget=0, device=device)
-    return _highest(pool, pool.marginal_entropy, batch_size)
+    return pool.highest(pool.marginal_entropy, batch_size)
 
 
 def variation_ratios(
@@ -56,10 +56,4 @@ def variation_ratios(
     pool = Pool(log_probs, memory_budget=0, device=device)
     parts = torch.arange(len(pool), device=pool.bald.device).split(_BLOCK)
     ratios = torch.cat([1 - pool.probs(part).mean(0, dtype=torch.float64).amax(-1) for part in parts])
-    return _highest(pool, ratios, batch_size)
-
-
-def _highest(pool: Pool, values: Float[Tensor, " N"], batch_size: int) -> Batch:
-    """Of equal values, those of higher BALD first."""
-    values, ranks = values.sort(descending=True, stable=True)
-    return pool.batch(ranks[:batch_size].tolist(), values[:batch_size].cumsum(0).tolist())
+    return pool.highest(ratios, batch_size)
