@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo figures reproduce test fuzz lint clean
+.PHONY: help setup demo figures reproduce studies test fuzz lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -22,27 +22,37 @@ demo: $(INSTALLED)  ## 2-BALD and random acquisition on bundled digits: a table 
 	$(BIN)/python run.py -m experiment=demo method=2bald,random out=runs/demo
 	$(BIN)/python scripts/learning_curves.py runs/demo --output runs/demo/learning_curves.png
 
-# What `figures` draws from, and where `reproduce` records. PROTOCOL=cpu, SEEDS=0,1,2, SWEEP (further overrides of the
-# sweeps), DATA (folder of downloads), FIGURE3 (of that figure) and BENCH (arguments of the benchmark) change what it does.
+# What `figures` draws from, and where `reproduce` and `studies` record. PROTOCOL=cpu, SEEDS=0,1,2, SWEEP (further
+# overrides of the sweeps), DATA (folder of downloads), FIGURE3 and TABLE1 (overrides of these) and LABELS (labelled-set
+# sizes whose models are studied) change what they do.
 RESULTS ?= results
 REPRODUCTION ?= runs/reproduction
 PROTOCOL ?=
 SEEDS ?= 0,1,2,3,4
 SWEEP ?=
 FIGURE3 ?=
-BENCH ?=
+TABLE1 ?=
+LABELS ?= 20 100 300
 DATA ?= data
-CURVES = data.root=$(DATA) out=$(REPRODUCTION)/learning_curves seed=$(SEEDS) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SWEEP)
+RUNS = data.root=$(DATA) seed=$(SEEDS) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SWEEP)
+STUDIED = $(REPRODUCTION)/learning_curves/*/2bald/acq_size=10/seed=0-* --labels $(LABELS) --data $(DATA)
 
 figures: $(INSTALLED)  ## rebuild every figure and table from the records in results/ (RESULTS=FOLDER for others)
 	$(BIN)/python scripts/make_figures.py --results $(RESULTS)
 
 reproduce: $(INSTALLED)  ## make such records from nothing in runs/reproduction, then the figures; hours on a GPU (sweeps go on if stopped)
-	$(BIN)/python run.py -m experiment=figure1 $(CURVES)
-	$(BIN)/python run.py -m experiment=figure2 $(CURVES)
+	$(BIN)/python run.py -m experiment=figure1 out=$(REPRODUCTION)/learning_curves $(RUNS)
+	$(BIN)/python run.py -m experiment=figure2 out=$(REPRODUCTION)/learning_curves $(RUNS)
 	$(BIN)/python scripts/score_progression.py experiment=figure3 data.root=$(DATA) out=$(REPRODUCTION) $(FIGURE3)
+	$(BIN)/python scripts/table1.py experiment=table1 data.root=$(DATA) out=$(REPRODUCTION) $(TABLE1)
 	$(BIN)/python scripts/acquired_images.py $(REPRODUCTION) --data $(DATA)
-	$(BIN)/python scripts/bench_acquisition.py --data $(DATA) --output $(REPRODUCTION)/bench_acquisition $(BENCH)
+	$(BIN)/python scripts/make_figures.py --results $(REPRODUCTION)
+
+studies: $(INSTALLED)  ## after `reproduce`: what the paper proposes and leaves open, recorded beside it; hours on a GPU
+	$(BIN)/python run.py -m experiment=dynamic out=$(REPRODUCTION)/learning_curves $(RUNS)
+	$(BIN)/python run.py -m experiment=ceiling out=$(REPRODUCTION)/ceiling $(RUNS)
+	$(BIN)/python scripts/approximation_quality.py $(STUDIED) --output $(REPRODUCTION)/quality
+	$(BIN)/python scripts/ceiling.py $(STUDIED) --output $(REPRODUCTION)/ceiling
 	$(BIN)/python scripts/make_figures.py --results $(REPRODUCTION)
 
 test: $(INSTALLED)  ## run the tests

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alkbald.tables import CURVE, by_trial, interval_of_mean, unfinished
@@ -15,6 +16,22 @@ NAMES = {"2bald": "2-BALD", "3bald": "3-BALD", "bald": "BALD", "batchbald": "Bat
 # Okabe and Ito's colours, told apart by colour-blind readers too; line styles keep them apart in print.
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
 _STYLES = ["-", "--", "-.", ":"]
+
+
+def _style(number: int) -> dict[str, str]:
+    return {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _STYLES[number % len(_STYLES)]}
+
+
+def _curve(axes: Axes, table: pd.DataFrame, number: int, label: str) -> None:
+    """Mean over trials, the columns, and the 95% interval of the mean where there are several."""
+    mean, half = table.mean(axis=1), table.apply(lambda at: interval_of_mean(at.dropna()), axis=1)
+    axes.plot(mean.index, mean, label=label, **_style(number))
+    axes.fill_between(mean.index, mean - half, mean + half, color=_style(number)["color"], alpha=0.2, linewidth=0)
+
+
+def _trials(curve: pd.DataFrame) -> str:
+    seeds, cut_short = curve["seed"].nunique(), unfinished(curve)
+    return f"({seeds} {'trial' if seeds == 1 else 'trials'}{f', {cut_short} unfinished' if cut_short else ''})"
 
 
 def learning_curves(
@@ -33,15 +50,9 @@ def learning_curves(
     groups = sorted(rounds.groupby(CURVE), key=lambda item: places.get(f"{item[0][1]}-{item[0][2]}", len(places)))
     one_data_set = rounds["data"].nunique() == 1
     for number, ((data, method, acq_size, variant), curve) in enumerate(groups):
-        trials = by_trial(curve, "accuracy")
-        mean, half = trials.mean(axis=1), trials.apply(lambda at: interval_of_mean(at.dropna()), axis=1)
-        style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _STYLES[number % len(_STYLES)]}
-        seeds, cut_short = trials.shape[1], unfinished(curve)
         label = f"{NAMES.get(method, method)} {acq_size}{'' if one_data_set else ', ' + data}"
-        label += f"{', ' + variant if variant else ''} ({seeds} {'trial' if seeds == 1 else 'trials'}"
-        label += f", {cut_short} unfinished)" if cut_short else ")"
-        axes.plot(mean.index, mean, label=label, **style)
-        axes.fill_between(mean.index, mean - half, mean + half, color=style["color"], alpha=0.2, linewidth=0)
+        label += f"{', ' + variant if variant else ''} {_trials(curve)}"
+        _curve(axes, by_trial(curve, "accuracy"), number, label)
     axes.set(xlabel="labelled training images", ylabel="test accuracy")
     if bottom is not None:
         axes.set_ylim(bottom=bottom)
@@ -111,7 +122,7 @@ def approximation_quality(quality: pd.DataFrame) -> Figure:
     for column, size in enumerate(sizes):
         part = quality[quality["labelled"] == size]
         for number, (method, curve) in enumerate(part.groupby("method", sort=False)):
-            style = {"color": _COLOURS[number], "linestyle": _STYLES[number % len(_STYLES)], "label": method}
+            style = _style(number) | {"label": method}
             grid[0, column].plot(curve["position"], curve["joint"], **style)
             grid[1, column].plot(curve["position"], curve["score"] - curve["joint"], **style)
         grid[0, column].set_title(f"{size} labels")
@@ -142,14 +153,78 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
     for number, name in enumerate(name for name in order if (names == name).any()):
         curve = rounds[names == name]
         label = f"{NAMES.get(curve['method'].iloc[0], curve['method'].iloc[0])} {curve['acq_size'].iloc[0]}"
-        style = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _STYLES[number % len(_STYLES)]}
         for axes, column in zip(grid, ("total_correlation", "share"), strict=True):
             mean = by_trial(curve, column).mean(axis=1)
-            axes.plot(mean.index, mean, label=label, **style)
+            axes.plot(mean.index, mean, label=label, **_style(number))
     grid[0].set(xlabel="labelled training images", ylabel="total correlation of the batch (nats)")
     grid[1].set(xlabel="labelled training images", ylabel="its share of the sum of BALD scores")
     for axes in grid:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     grid[0].legend()
+    return figure
+
+
+def ceiling(worth: pd.DataFrame, rounds: pd.DataFrame | None = None) -> Figure:
+    """What BatchBALD's batches are worth with K samples, and what K does to accuracy.
+
+    Args:
+        worth: columns labelled, num_samples, position, joint, held_out (nats).
+        rounds: of `tables.load_runs`, of runs that differ in acq_size, num_samples (the variant) and seed; None: there
+            are none.
+    """
+    sizes = worth["labelled"].unique()
+    below = [] if rounds is None else sorted(rounds["acq_size"].unique())
+    samples = sorted(worth["num_samples"].unique())
+    figure = plt.figure(figsize=(8, 6.6 if below else 3.4), layout="constrained")
+    places = iter(range(1, 100))
+    columns = max(len(sizes), len(below))
+    for size in sizes:
+        axes = figure.add_subplot(2 if below else 1, columns, next(places))
+        for number, k in enumerate(samples):
+            curve = worth[(worth["labelled"] == size) & (worth["num_samples"] == k)]
+            colour = _COLOURS[number]
+            axes.plot(curve["position"], curve["joint"], color=colour, label=f"K = {k:,}")
+            axes.plot(curve["position"], curve["held_out"], color=colour, linestyle="--")
+            axes.axhline(np.log(k), color=colour, linestyle=":", linewidth=0.8)
+        axes.set(xlabel="points in the batch", ylabel="joint mutual information (nats)", ylim=(0, None))
+        axes.set_title(f"{size} labels", fontsize="medium")
+        axes.grid(alpha=0.3)
+    figure.axes[0].legend(loc="lower right", fontsize="small", title="dashed: by other samples\ndotted: log K")
+    for place, acq_size in enumerate(below):
+        axes = figure.add_subplot(2, columns, columns + 1 + place)
+        of_size = rounds[rounds["acq_size"] == acq_size]
+        for number, k in enumerate(samples):
+            curve = of_size[of_size["variant"] == f"num_samples={k}"]
+            if not curve.empty:
+                _curve(axes, by_trial(curve, "accuracy"), number, f"K = {k:,} {_trials(curve)}")
+        axes.set(xlabel="labelled training images", ylabel="test accuracy")
+        axes.set_title(f"BatchBALD {acq_size}", fontsize="medium")
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower right", fontsize="small")
+    return figure
+
+
+def dynamic_batch_sizes(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
+    """Accuracy over labels and over rounds, and the batch sizes that were chosen. Means and 95% intervals over trials.
+
+    Args:
+        rounds: of `tables.load_runs`.
+        order: curves (METHOD-ACQSIZE) to draw, in the order of the legend.
+    """
+    figure, (by_labels, by_rounds, batches) = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    names = rounds["method"] + "-" + rounds["acq_size"].astype(str)
+    for number, name in enumerate(name for name in order if (names == name).any()):
+        curve = rounds[names == name]
+        label = f"{NAMES.get(curve['method'].iloc[0], curve['method'].iloc[0])} {curve['acq_size'].iloc[0]}"
+        _curve(by_labels, by_trial(curve, "accuracy"), number, f"{label} {_trials(curve)}")
+        _curve(by_rounds, curve.pivot(index="round", columns="seed", values="accuracy").dropna(), number, label)
+        sizes = by_trial(curve.dropna(subset=["batch"]), "batch")
+        _curve(batches, sizes, number, label)
+    by_labels.set(xlabel="labelled training images", ylabel="test accuracy")
+    by_rounds.set(xlabel="rounds of labelling", ylabel="test accuracy")
+    batches.set(xlabel="labelled training images", ylabel="batch size", ylim=(0, None))
+    for axes in (by_labels, by_rounds, batches):
+        axes.grid(alpha=0.3)
+    by_labels.legend(loc="lower right", fontsize="small")
     return figure

@@ -105,6 +105,17 @@ def labels_needed(accuracy: pd.Series, threshold: float) -> float:
     return float(reached.idxmax()) if reached.any() else float("nan")
 
 
+def rounds_needed(rounds: pd.DataFrame, threshold: float) -> dict[str, pd.Series]:
+    """By a curve's name, for each seed: the first round (from 0) whose accuracy is at least the threshold, which is the
+    number of times that labels were asked for; NaN where there is none."""
+    reached = rounds["round"].where(rounds["accuracy"] >= threshold)
+    first = reached.groupby([rounds["method"], rounds["acq_size"], rounds["seed"]]).min()
+    return {
+        f"{method}-{acq_size}": of_curve.droplevel([0, 1])
+        for (method, acq_size), of_curve in first.groupby(level=[0, 1])
+    }
+
+
 def mean_accuracy(accuracy: pd.Series, grid: list[int]) -> float:
     """Area under a trial's curve, by trapezoids over a grid of labelled-set sizes, over the grid's length.
 

@@ -48,6 +48,19 @@ def quality(log_probs: Float[Tensor, "N K C"], *, outcomes: int = 100_000, large
     return pd.DataFrame(rows)
 
 
+def run_on_record(folder: Path, data_root: str) -> tuple[Settings, Data]:
+    """The settings of a run, for this machine, and its data.
+
+    Raises:
+        UserError: the folder is no run.
+    """
+    if not (folder / "rounds.csv").exists():
+        raise UserError(f"{folder} is no run: it has no rounds.csv")
+    settings = from_config(OmegaConf.load(folder / "config.yaml"))
+    settings.device, settings.data.root = "auto", data_root
+    return settings, load(**vars(settings.data), device=prepared_device(settings))
+
+
 def labelled_at(folder: Path, data: Data, number_of_labels: int) -> tuple[int, list[int]]:
     """The round of a run that had so many labels, and their pool positions.
 
@@ -78,12 +91,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/approximation_quality"))
     parser.add_argument("--largest", type=int, default=30, help="largest batch; smaller for higher orders")
     arguments = parser.parse_args()
-    if not (arguments.run / "rounds.csv").exists():
-        raise UserError(f"{arguments.run} is no run: it has no rounds.csv")
-    settings = from_config(OmegaConf.load(arguments.run / "config.yaml"))
-    settings.device, settings.data.root = "auto", arguments.data
-    device = prepared_device(settings)
-    data = load(**vars(settings.data), device=device)
+    settings, data = run_on_record(arguments.run, arguments.data)
     rounds = [labelled_at(arguments.run, data, size) for size in arguments.labels]
     arguments.output.mkdir(parents=True, exist_ok=True)
     tables = []
@@ -93,7 +101,7 @@ def main() -> None:
         tables.append(quality(log_probs, largest=arguments.largest).assign(labelled=len(labelled)))
     table = pd.concat(tables)[["labelled", "method", "position", "score", "joint", "error"]]
     table.to_csv(arguments.output / "quality.csv", index=False, float_format="%.5f", lineterminator="\n")
-    write_provenance(arguments.output, device)
+    write_provenance(arguments.output, data.pool_inputs.device)
     print(f"recorded in {arguments.output}")
 
 

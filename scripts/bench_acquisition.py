@@ -27,6 +27,7 @@ from alkbald.randomness import derived_generator
 
 OUTCOMES = 200_000  # simulated to judge a batch whose outcomes are too many to enumerate
 FINE_OUTCOMES = 1_000_000  # the same where ours and the peer's are compared
+PEER_SAMPLES = 10_000  # outcomes that the peer samples where it cannot enumerate; we keep as many particles
 
 
 def predictions(
@@ -97,13 +98,24 @@ class Bench:
         return batch, row
 
 
+def ours_2bald(log_probs: Tensor, batch_size: int, generator: torch.Generator | None = None) -> Batch:
+    return kbald(log_probs, batch_size, order=2, generator=generator)
+
+
+def peer_batchbald(log_probs: Tensor, batch_size: int) -> CandidateBatch:
+    """The peer keeps the pool on the host, and its joint entropies on the device."""
+    options = {"num_samples": PEER_SAMPLES, "dtype": torch.double, "device": log_probs.device}
+    return get_batchbald_batch(log_probs.cpu(), batch_size, **options)
+
+
 def peer_2bald(log_probs: Tensor, batch_size: int) -> CandidateBatch:
     """The same greedy 2-BALD with the peer's own joint entropies, in float64."""
+    device, log_probs = log_probs.device, log_probs.cpu()
     conditional = compute_conditional_entropy(log_probs)
     num_samples = log_probs.shape[1]
 
     def joint(indices: list[int]) -> Tensor:
-        state = ExactJointEntropy.empty(num_samples, dtype=torch.double)
+        state = ExactJointEntropy.empty(num_samples, dtype=torch.double, device=device)
         if indices:
             state.add_variables(log_probs[indices])
         return state.compute_batch(log_probs, torch.empty(len(log_probs), dtype=torch.double))
@@ -128,14 +140,7 @@ def agreement(ours: Batch, peer: CandidateBatch) -> str:
 
 def compare(bench: Bench, log_probs: Tensor, peer_pool: int, *, whole_pool: bool) -> list[dict]:
     """Ours and the peer's, one row a method, batch size and pool: of `peer_pool` points, and of all of them."""
-
-    def ours_2bald(part: Tensor, b: int, generator: torch.Generator | None = None) -> Batch:
-        return kbald(part, b, order=2, generator=generator)
-
-    def redux(part: Tensor, b: int) -> CandidateBatch:
-        return get_batchbald_batch(part.cpu(), b, num_samples=10_000, dtype=torch.double)
-
-    functions = {"2-BALD": (ours_2bald, lambda part, b: peer_2bald(part.cpu(), b)), "BatchBALD": (batchbald, redux)}
+    functions = {"2-BALD": (ours_2bald, peer_2bald), "BatchBALD": (batchbald, peer_batchbald)}
 
     def row(method: str, b: int, pool: int, seeds: int = 1) -> dict:
         """The peer runs once a seed; where its batch depends on it, so does ours."""

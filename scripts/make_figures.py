@@ -23,19 +23,32 @@ from alkbald.figures import (
     NAMES,
     acquired_images,
     approximation_quality,
+    ceiling,
+    dynamic_batch_sizes,
     learning_curves,
     score_progression,
     total_correlation,
 )
-from alkbald.tables import beside_published, load_runs, paired_differences, summary, trials
+from alkbald.tables import (
+    beside_published,
+    interval_of_mean,
+    load_runs,
+    paired_differences,
+    rounds_needed,
+    summary,
+    trials,
+)
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 FIGURE_1 = ["batchbald-5", "2bald-10", "random-10", "bald-10", "batchbald-10"]
 FIGURE_2 = ["2bald-10", "2bald-20", "2bald-40"]
+DYNAMIC = ["dynamic_bald-40", "conservative_bald-40", "2bald-10", "2bald-40"]
 REFERENCE = "2bald-10"
+REFERENCE_SAMPLES = 100
 TOTAL_CORRELATION = ["bald-10", "2bald-10", "batchbald-10", "random-10"]
 SIZES, THRESHOLDS = [100, 200, 300], [0.90, 0.95]
 GRID = list(range(20, 301, 40))  # sizes that batches of 5, 10, 20 and 40 all come by
+DIFFERENCES = {"curve": "", "less": "", "at": "", "trials": "", "difference": "+.4f", "low": "+.4f", "high": "+.4f"}
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -75,7 +88,7 @@ def figure_of_curves(results: Path, output: Path, name: str, wanted: list[str]) 
 
 def comparison(results: Path, output: Path) -> None:
     """What the curves reach, how they differ, and the published numbers."""
-    rounds, missing = curves_of(results, [*FIGURE_1, *FIGURE_2])
+    rounds, missing = curves_of(results, [*FIGURE_1, *FIGURE_2, *DYNAMIC])
     if REFERENCE in missing:
         raise FileNotFoundError(f"{REFERENCE}, with which curves are compared, is not in {results}/learning_curves")
     curves = trials(rounds)
@@ -86,11 +99,7 @@ def comparison(results: Path, output: Path) -> None:
         output / "summary",
         {"curve": "", "trials": "", **accuracies, "area": ".4f", "± area": ".4f", **needed},
     )
-    save_table(
-        paired_differences(curves, REFERENCE, SIZES, GRID),
-        output / "differences",
-        {"curve": "", "less": "", "at": "", "trials": "", "difference": "+.4f", "low": "+.4f", "high": "+.4f"},
-    )
+    save_table(paired_differences(curves, REFERENCE, SIZES, GRID), output / "differences", DIFFERENCES)
     save_table(
         beside_published(curves, pd.read_csv(PUBLISHED / "accuracy.csv")),
         output / "published",
@@ -106,62 +115,36 @@ def figure3(results: Path, output: Path) -> None:
 
 
 def table1(results: Path, output: Path) -> None:
-    """Minutes to select a batch, of the benchmark's measurements on the largest pool at K = 100 after 20 labels."""
-    times = pd.read_csv(results / "bench_acquisition" / "times.csv")
-    times = times[(times["K"] == 100) & times["predictions"].str.endswith(" 20 labels")]
-    if times.empty:
-        raise FileNotFoundError(f"no times on predictions after 20 labels, K = 100, in {results}/bench_acquisition")
-    largest = times["N"].max()
-    device = json.loads((results / "bench_acquisition" / "provenance.json").read_text())["device"]
-    published = pd.read_csv(PUBLISHED / "minutes.csv")
-    inference = times.loc[times["what"] == "inference", "seconds"].median()
-
-    def minutes(what: str, b: int) -> tuple[float, str]:
-        """Of the largest pool, or scaled up to it from the next one that was measured."""
-        rows = times[(times["what"] == what) & (times["B"] == b)]
-        if rows.empty:
-            return float("nan"), ""
-        pool = rows["N"].max()
-        note = "" if pool == largest else f"{largest / pool:g} times the {pool:,} points'"
-        seconds = rows.loc[rows["N"] == pool, "seconds"]
-        # The peer has a row a seed. Ours is a median already; its first is the one beside the peer.
-        return (seconds.iloc[0] if what.endswith("ours") else seconds.median()) * largest / pool / 60, note
-
+    """Minutes to select a batch, the paper's, the peer's and ours."""
+    times = pd.read_csv(results / "table1" / "times.csv")
+    source = json.loads((results / "table1" / "provenance.json").read_text())
+    published = pd.read_csv(PUBLISHED / "minutes.csv").set_index(["method", "acq_size"])["minutes"]
+    minutes = times.set_index(["what", "B"])["seconds"] / 60
     rows = []
     for method in ("BatchBALD", "2-BALD", "3-BALD"):
-        for b in (5, 10):
-            ours, our_note = minutes(f"{method}, ours", b)
-            peer, peer_note = minutes(f"{method}, batchbald_redux", b)
-            if method == "2-BALD":
-                peer_note = "its joint entropies in our greedy loop"
-            paper = published[(published["method"] == method) & (published["acq_size"] == b)]["minutes"]
+        for row in times[times["what"] == f"{method}, ours"].sort_values("B").to_dict("records"):
+            ours, peer = (minutes.get((f"{method}, {whose}", row["B"])) for whose in ("ours", "batchbald_redux"))
             rows.append(
                 {
                     "method": method,
-                    "acq_size": b,
-                    "paper (2080 Super), min": paper.squeeze() if len(paper) else float("nan"),
+                    "acq_size": int(row["B"]),
+                    "paper (2080 Super), min": published.get((method, row["B"])),
                     "batchbald_redux, min": peer,
                     "ours, min": ours,
-                    "ratio": peer / ours,
-                    "inference (ours), min": inference / 60,
-                    "pool": largest,
-                    "K": 100,
-                    "device": device,
-                    "ours is": our_note,
-                    "batchbald_redux is": peer_note,
+                    "ratio": peer / ours if peer else None,
+                    "inference (ours), min": minutes["inference"].squeeze(),
+                    "pool": int(row["N"]),
+                    "K": int(row["K"]),
+                    "particles": int(row["particles"]),
+                    "device": f"{source['device']}, {source['threads']} threads",
                 }
             )
-    minutes_format = {
-        "batchbald_redux, min": ".2f",
-        "ours, min": ".4f",
-        "ratio": ".0f",
-        "inference (ours), min": ".2f",
-    }
+    formats = {"paper (2080 Super), min": ".0f", "batchbald_redux, min": ".2f", "ours, min": ".4f", "ratio": ".0f"}
     save_table(
         pd.DataFrame(rows),
         output / "table1",
-        {"method": "", "acq_size": "", "paper (2080 Super), min": ".0f", **minutes_format}
-        | {"pool": ",", "K": "", "device": "", "ours is": "", "batchbald_redux is": ""},
+        {"method": "", "acq_size": "", **formats, "inference (ours), min": ".2f"}
+        | {"pool": ",", "K": "", "particles": ",", "device": ""},
     )
 
 
@@ -187,6 +170,58 @@ def quality(results: Path, output: Path) -> None:
     save(approximation_quality(pd.read_csv(results / "quality" / "quality.csv")), output / "quality")
 
 
+def study_ceiling(results: Path, output: Path) -> None:
+    """What few and many MC samples can tell of a batch, and what they do to accuracy."""
+    worth = pd.read_csv(results / "ceiling" / "worth.csv")
+    try:
+        rounds = load_runs([results / "ceiling"])
+    except FileNotFoundError:
+        rounds = None
+    if rounds is None or rounds["variant"].nunique() == 1:
+        print("ceiling: no runs of several num_samples are there")
+        save(ceiling(worth), output / "ceiling")
+        return
+    save(ceiling(worth, rounds), output / "ceiling")
+    tables = []
+    for acq_size, of_size in rounds.groupby("acq_size"):
+        curves = {}
+        for variant, runs in of_size.groupby("variant"):
+            ((name, curve),) = trials(runs).items()
+            curves[f"{name}, K = {variant.removeprefix('num_samples=')}"] = curve
+        reference = f"batchbald-{acq_size}, K = {REFERENCE_SAMPLES}"
+        if reference in curves:
+            last = int(min(curve.index.max() for curve in curves.values()))
+            sizes, grid = ([size for size in several if size < last] + [last] for several in (SIZES, GRID))
+            tables.append(paired_differences(curves, reference, sizes, grid))
+    if tables:
+        save_table(pd.concat(tables), output / "ceiling_differences", DIFFERENCES)
+
+
+def study_dynamic(results: Path, output: Path) -> None:
+    """Batch sizes chosen in the round beside fixed ones: accuracy, and how often labels were asked for."""
+    rounds, missing = curves_of(results, DYNAMIC)
+    if REFERENCE in missing or len(missing) + 2 > len(DYNAMIC):
+        raise FileNotFoundError(f"of its curves {', '.join(missing)} are not in {results}/learning_curves")
+    for curve in missing:
+        print(f"dynamic: {curve} is not there")
+    save(dynamic_batch_sizes(rounds, DYNAMIC), output / "dynamic")
+    rows = []
+    for threshold in THRESHOLDS:
+        needed = rounds_needed(rounds, threshold)
+        for name in (name for name in DYNAMIC if name in needed):
+            difference = (needed[name] - needed[REFERENCE]).dropna()
+            half = interval_of_mean(difference)
+            row = {"curve": name, "accuracy": threshold, "trials": needed[name].count(), "rounds": needed[name].mean()}
+            if name != REFERENCE:
+                row |= {"less": REFERENCE, "paired trials": len(difference), "difference": difference.mean()}
+                row |= {"low": difference.mean() - half, "high": difference.mean() + half}
+            rows.append(row)
+    formats = {"curve": "", "accuracy": ".0%", "trials": "", "rounds": ".1f", "less": "", "paired trials": ".0f"}
+    save_table(
+        pd.DataFrame(rows), output / "dynamic_rounds", formats | dict.fromkeys(["difference", "low", "high"], "+.1f")
+    )
+
+
 MAKERS: dict[str, Callable[[Path, Path], None]] = {
     "figure1": lambda results, output: figure_of_curves(results, output, "figure1", FIGURE_1),
     "figure2": lambda results, output: figure_of_curves(results, output, "figure2", FIGURE_2),
@@ -196,6 +231,8 @@ MAKERS: dict[str, Callable[[Path, Path], None]] = {
     "acquired": acquired,
     "correlation": correlation,
     "quality": quality,
+    "ceiling": study_ceiling,
+    "dynamic": study_dynamic,
 }
 
 

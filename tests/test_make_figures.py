@@ -6,6 +6,8 @@ import sys
 
 import matplotlib.image
 import numpy as np
+import pandas as pd
+import pytest
 from conftest import ROOT, SMALL, make_settings
 
 from alkbald import loop
@@ -46,6 +48,22 @@ def test_of_few_runs_what_can_be_is_made_and_the_rest_is_named(tmp_path):
     again = tmp_path / "again"
     make_figures("--results", tmp_path, "--only", "figure1", "--output", again)
     assert filecmp.cmp(again / "figure1.pdf", tmp_path / "figures" / "figure1.pdf", shallow=False)
+
+
+def test_chosen_batch_sizes_beside_fixed_ones(tmp_path):
+    out = tmp_path / "learning_curves"
+    for seed in (0, 1):
+        for overrides in (["curve=2bald-10"], ["curve=dynamic_bald-40", "method.share_of_log_k=0.6"]):
+            loop.run(make_settings(out, *SMALL, *overrides, f"seed={seed}", "max_labels=60"))
+    done = make_figures("--results", tmp_path, "--only", "dynamic")
+    assert done.returncode == 0, done.stderr
+    assert "dynamic: conservative_bald-40 is not there" in done.stdout
+    assert (tmp_path / "figures" / "dynamic.png").stat().st_size > 10_000
+    table = pd.read_csv(tmp_path / "figures" / "dynamic_rounds.csv")
+    assert table[["curve", "accuracy"]].values.tolist() == [
+        [curve, accuracy] for accuracy in (0.9, 0.95) for curve in ("dynamic_bald-40", "2bald-10")
+    ]
+    assert table["trials"].tolist() == [0] * 4  # so little training reaches neither
 
 
 def test_runs_that_cannot_be_compared_leave_the_rest_to_be_made(tmp_path):
@@ -91,22 +109,29 @@ def test_images_of_what_was_acquired(tmp_path, mnist_root):
     assert (tmp_path / "figures" / "acquired.png").stat().st_size > 10_000
 
 
-def test_table_1_scales_up_what_was_measured_on_fewer_points(tmp_path):
-    folder = tmp_path / "bench_acquisition"
-    folder.mkdir()
-    (folder / "provenance.json").write_text('{"device": "a machine"}')
-    (folder / "times.csv").write_text(
-        "what,predictions,N,K,B,seconds\n"
-        '"inference","MNIST, 20 labels",60000,100,,120\n'
-        '"BatchBALD, ours","MNIST, 20 labels",60000,100,10,3\n'
-        '"BatchBALD, ours","MNIST, 100 labels",60000,100,10,9\n'
-        '"BatchBALD, batchbald_redux","MNIST, 20 labels",10000,100,10,100\n'
-        '"BatchBALD, batchbald_redux","MNIST, 20 labels",10000,100,10,110\n'
-        '"BatchBALD, batchbald_redux","MNIST, 20 labels",10000,100,10,300\n'
-    )
+def test_table_1_of_a_small_pool(tmp_path):
+    small = ["data=digits", "acq_size=4", "num_samples=10", "training.max_epochs=2", "progress=false"]
+    command = [sys.executable, "scripts/table1.py", "experiment=table1", *small, f"out={tmp_path}"]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    times = pd.read_csv(tmp_path / "table1" / "times.csv").set_index(["what", "B"])
+    for method in ("2-BALD", "BatchBALD"):  # few points: both enumerate, and choose alike
+        for size in (2, 4):
+            ours, peer = (times.loc[f"{method}, {whose}", size] for whose in ("ours", "batchbald_redux"))
+            assert ours["N"] == peer["N"] == 1347  # without validation all images are pool
+            assert ours["joint MI"] == pytest.approx(peer["joint MI"])
+            assert ours["score"] == pytest.approx(peer["score"], abs=1e-5)
     assert make_figures("--results", tmp_path, "--only", "table1").returncode == 0
-    text = (tmp_path / "figures" / "table1.md").read_text()
-    (row,) = (line for line in text.splitlines() if line.startswith("| BatchBALD | 10 |"))
-    cells = [cell.strip() for cell in row.split("|")][3:]
-    assert cells[:5] == ["30", "11.00", "0.0500", "220", "2.00"]
-    assert "6 times the 10,000 points'" in row
+    table = pd.read_csv(tmp_path / "figures" / "table1.csv").set_index(["method", "acq_size"])
+    assert table.index.tolist() == [(method, size) for method in ("BatchBALD", "2-BALD", "3-BALD") for size in (2, 4)]
+    row = table.loc["BatchBALD", 4]
+    assert row["ours, min"] == pytest.approx(times.loc["BatchBALD, ours", 4]["seconds"] / 60, rel=1e-5)
+    assert row["ratio"] == pytest.approx(row["batchbald_redux, min"] / row["ours, min"], rel=1e-4)
+    assert table.loc[("3-BALD", 4)].isna().sum() == 3  # neither the paper nor the peer has one
+    assert (tmp_path / "figures" / "table1.md").read_text().count("| 10,000 |") == 2
+
+
+def test_table_1_refuses_a_batch_larger_than_the_pool(tmp_path):
+    command = [sys.executable, "scripts/table1.py", "experiment=table1", "data=digits", "acq_size=2000"]
+    done = subprocess.run([*command, f"out={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: acq_size must be at most the 1347 points of the pool")

@@ -15,6 +15,7 @@ from alkbald.tables import (
     load_runs,
     mean_accuracy,
     paired_differences,
+    rounds_needed,
     summary,
     trials,
     unfinished,
@@ -92,6 +93,22 @@ def test_labels_needed_is_the_first_size_that_reaches():
     assert labels_needed(accuracy, 0.8) == 30
     assert labels_needed(accuracy, 0.9) == 30
     assert math.isnan(labels_needed(accuracy, 0.95))
+
+
+def test_rounds_needed_count_the_times_that_labels_were_asked_for():
+    rounds = pd.DataFrame(
+        {
+            "method": ["bald"] * 3 + ["2bald"] * 4,
+            "acq_size": 10,
+            "seed": [0, 0, 0, 0, 0, 1, 1],
+            "round": [0, 1, 2, 0, 1, 0, 1],
+            "accuracy": [0.5, 0.9, 0.8, 0.9, 0.9, 0.6, 0.7],
+        }
+    )
+    needed = rounds_needed(rounds, 0.8)
+    assert needed["bald-10"].to_dict() == {0: 1}
+    assert needed["2bald-10"][0] == 0
+    assert math.isnan(needed["2bald-10"][1])
 
 
 def test_area_is_the_mean_of_the_curve():

@@ -1,0 +1,55 @@
+import math
+import subprocess
+import sys
+
+import brute_force
+import pandas as pd
+import pytest
+from ceiling import worth
+from conftest import ROOT, SMALL, make_settings, random_log_probs
+from test_make_figures import make_figures
+
+from alkbald import loop
+from alkbald.acquisition import batchbald
+
+
+def test_batches_are_judged_by_the_samples_that_chose_them_and_by_others():
+    choosing, judging = random_log_probs(12, 8, 3), random_log_probs(12, 8, 3, seed=1)
+    table = worth(choosing, judging, [2, 8], 4, 1000)
+    for k in (2, 8):
+        part = table[table["num_samples"] == k]
+        assert part["position"].tolist() == [1, 2, 3, 4]
+        assert part["joint"].max() <= math.log(k)
+        indices = batchbald(choosing[:, :k], 4).indices
+        for row in part.itertuples():
+            batch = indices[: row.position]
+            assert row.joint == pytest.approx(brute_force.joint_mutual_information(choosing[batch, :k]), abs=1e-6)
+            assert row.held_out == pytest.approx(brute_force.joint_mutual_information(judging[batch]), abs=1e-6)
+
+
+def test_from_runs_to_the_studys_figure_and_table(tmp_path):
+    results = tmp_path / "ceiling"
+    for acq_size in (10, 20):
+        for samples in (4, 100):
+            settings = [*SMALL, "method=batchbald", f"acq_size={acq_size}", f"num_samples={samples}", "pool_sample=50"]
+            run = loop.run(make_settings(results, *settings, "max_labels=60"))
+    command = [sys.executable, "scripts/ceiling.py", run.folder, "--labels", "20", "40", "--samples", "4", "100"]
+    command += ["--largest", "5", "--pool", "30", "--outcomes", "500", "--output", results]
+    subprocess.run([*map(str, command)], cwd=ROOT, check=True, capture_output=True)
+    table = pd.read_csv(results / "worth.csv")
+    assert table.groupby(["labelled", "num_samples"]).ngroups == 4
+    assert make_figures("--results", tmp_path, "--only", "ceiling").returncode == 0
+    assert (tmp_path / "figures" / "ceiling.png").stat().st_size > 10_000
+    differences = pd.read_csv(tmp_path / "figures" / "ceiling_differences.csv")
+    assert set(differences["curve"]) == {"batchbald-10, K = 4", "batchbald-20, K = 4"}
+    assert set(differences["less"]) == {"batchbald-10, K = 100", "batchbald-20, K = 100"}
+    assert set(differences["at"]) == {"60", "area"}
+
+
+@pytest.mark.parametrize("arguments", [["--largest", "0"], ["--samples", "0"], ["--pool", "10"]])
+def test_sizes_that_cannot_be_are_refused(small_runs, arguments):
+    folder = next(small_runs.rglob("rounds.csv")).parent
+    command = [sys.executable, "scripts/ceiling.py", folder, *arguments]
+    done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --samples must be at least 1, and --largest from 1 to --pool")
