@@ -152,7 +152,7 @@ def check_method(settings: Settings, pool: int, num_samples: int, num_classes: i
     log_probs = torch.full((pool, num_samples, num_classes), -torch.inf)
     log_probs[..., 0] = 0.0
     name = settings.method["name"]
-    if reserved := {"log_probs", "batch_size", "generator", "device", "memory_budget"} & settings.method.keys():
+    if reserved := {"log_probs", "batch_size", "generator", "device"} & settings.method.keys():
         raise SettingsError(f"unknown setting method.{min(reserved)}: the method's own options only")
     try:
         METHODS[name](log_probs, pool, **method_options(settings))

@@ -1,6 +1,7 @@
 """What is in results/figures is what `make figures` makes of the records in results/."""
 
 import filecmp
+import re
 import subprocess
 import sys
 
@@ -31,6 +32,13 @@ def test_committed_figures_are_made_of_committed_records(tmp_path):
             assert np.array_equal(ours, theirs), name
         elif not name.endswith(".pdf"):  # compressed by whichever zlib there is
             assert filecmp.cmp(tmp_path / name, COMMITTED / name, shallow=False), name
+
+
+def test_the_readme_shows_the_committed_tables():
+    text = (ROOT / "README.md").read_text()
+    for name in re.findall(r"<!-- (results/figures/\w+\.md) -->", text):
+        assert (ROOT / name).read_text().strip() in text, name
+    assert text.count("<!-- results/figures/") >= 2
 
 
 def test_of_few_runs_what_can_be_is_made_and_the_rest_is_named(tmp_path):

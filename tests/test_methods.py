@@ -1,5 +1,6 @@
 """The methods beyond BALD, k-BALD and BatchBALD, against enumeration."""
 
+import importlib
 import itertools
 import math
 from collections import Counter
@@ -20,6 +21,7 @@ from alkbald.acquisition import (
     epig,
     kbald,
     kbald_scores,
+    large_batchbald,
 )
 
 small_pools = st.tuples(st.integers(4, 8), st.integers(2, 6), st.integers(2, 3), st.integers(0, 10**6))
@@ -84,8 +86,16 @@ def test_the_first_criterion_ends_the_batch_and_min_size_holds():
     }
     batch = dynamic_bald(log_probs, 20)
     assert len(batch) == min(alone.values()) == alone[batch.decision]
-    assert len(dynamic_bald(log_probs, 20, min_size=9)) == max(9, len(batch))
+    larger = dynamic_bald(log_probs, 20, min_size=len(batch) + 1)
+    assert len(larger) == len(batch) + 1
+    assert larger.decision == f"min_size ({batch.decision})"
     assert len(dynamic_bald(log_probs, 2, min_size=9)) == 2
+
+
+def test_dynamic_bald_says_what_it_needs_memory_for():
+    with pytest.raises(ValueError, match=r"divergence from 3-BALD: order 3 .* divergence=null does without"):
+        dynamic_bald(random_log_probs(30, 6, 3), 20, memory_budget=5000)
+    assert len(dynamic_bald(random_log_probs(30, 6, 3), 20, memory_budget=5000, divergence=None)) > 1
 
 
 def test_adaptive_kbald_takes_the_first_order_that_is_near_what_the_batch_is_worth():
@@ -157,7 +167,7 @@ def test_conservative_bald_ends_with_what_teaches_something():
     worth = sorted((brute_force.joint_mutual_information(log_probs[[n]]) for n in range(8)), reverse=True)
     batch = conservative_bald(log_probs, 8, threshold=9.0, min_bald=worth[4] - 1e-6)
     assert len(batch) == 5
-    assert batch.decision == "exhausted"
+    assert batch.decision == "min_bald"
     assert len(conservative_bald(log_probs, 8, min_bald=99.0)) == 1  # a run that acquired nothing would never end
 
 
@@ -182,13 +192,19 @@ def test_conservative_bald_looks_beyond_the_first_block():
     ],
 )
 def test_stochastic_methods_draw_in_proportion(name, weight):
-    log_probs = random_log_probs(5, 6, 3, scale=1.0)
+    scales = enumerate((0.5, 1, 2, 4, 50))  # scores from 0.07 to 0.91 nats: every other of these weights would fail
+    log_probs = torch.cat([random_log_probs(1, 6, 3, seed, scale=scale) for seed, scale in scales])
     scores = torch.tensor([brute_force.joint_mutual_information(log_probs[[n]]) for n in range(5)])
-    expected = weight(scores) / weight(scores).sum()
     shared, draws = generator(), 4000
-    counts = Counter(METHODS[name](log_probs, 1, beta=2.0, generator=shared).indices[0] for _ in range(draws))
-    observed = torch.tensor([counts[n] / draws for n in range(5)])
-    assert (observed - expected).abs().max() < 4 * 0.5 / draws**0.5
+    counts = Counter(tuple(METHODS[name](log_probs, 2, beta=2.0, generator=shared).indices) for _ in range(draws))
+    for first, second in itertools.permutations(range(5), 2):
+        after = weight(scores).clone()
+        if name == "power_large_batchbald":  # the second is drawn by what it adds to the first
+            shares = [brute_force.interaction_information(log_probs[[n, first]]) for n in range(5)]
+            after = weight((scores - torch.tensor(shares)).clamp_min(0))
+        after[first] = 0
+        expected = (weight(scores)[first] / weight(scores).sum() * after[second] / after.sum()).item()
+        assert abs(counts[first, second] / draws - expected) < 4 * (expected / draws) ** 0.5 + 1e-3
 
 
 @pytest.mark.parametrize("name", ["power_bald", "softmax_bald", "softrank_bald"])
@@ -203,6 +219,29 @@ def test_power_large_batchbald_of_large_beta_is_2bald_and_scores_as_it_does():
     batch = METHODS["power_large_batchbald"](log_probs, 15, generator=generator(3))
     assert sorted(set(batch.indices)) == sorted(batch.indices)
     assert batch.scores == pytest.approx(kbald_scores(batch.log_probs, order=2), abs=1e-9)
+
+
+def test_power_large_batchbald_goes_on_where_no_gain_is_positive():
+    same = random_log_probs(1, 10, 3, scale=50).repeat(6, 1, 1)  # the second copy adds nothing, the third is taken off
+    batch = METHODS["power_large_batchbald"](same, 5, generator=generator(1))
+    assert sorted(set(batch.indices)) == sorted(batch.indices)
+    assert batch.scores == pytest.approx([batch.scores[0] * share for share in (1, 1, 0, -2, -5)], abs=1e-3)
+
+
+@given(small_pools, st.integers(1, 4))
+@settings(max_examples=20, deadline=None)
+def test_large_batchbald_is_greedy_on_pairs(pool, size):
+    log_probs = random_log_probs(*pool)
+
+    def score(points) -> float:
+        alone = sum(brute_force.joint_mutual_information(points[[i]]) for i in range(len(points)))
+        pairs = itertools.combinations(range(len(points)), 2)
+        return alone - sum(brute_force.interaction_information(points[list(pair)]) for pair in pairs)
+
+    indices, scores = brute_force.greedy(log_probs, size, score)
+    batch = large_batchbald(log_probs, size)
+    assert batch.indices == indices
+    assert batch.scores == pytest.approx(scores, abs=1e-9)
 
 
 def test_entropy_and_variation_ratios_rank_the_mean_predictive():
@@ -230,6 +269,7 @@ def test_epig_is_the_mean_information_about_the_targets(pool):
         dtype=torch.float64,
     )
     batch = epig(log_probs, n, num_targets=n)
+    assert gains[batch.indices].cumsum(0).tolist() == pytest.approx(batch.scores, abs=1e-9)
     assert batch.scores == pytest.approx(gains.sort(descending=True).values.cumsum(0).tolist(), abs=1e-9)
 
 
@@ -250,6 +290,61 @@ def test_epig_draws_its_targets_from_the_generator():
     assert 2 <= len(batches) <= 4
 
 
+#: Methods that draw nothing, or only what the generator says by pool index.
+REST = ["dynamic_bald", "adaptive_kbald", "conservative_bald", "large_batchbald", "entropy", "variation_ratios", "epig"]
+STOCHASTIC = ["power_bald", "softmax_bald", "softrank_bald", "power_large_batchbald"]
+
+
+@pytest.mark.parametrize("name", REST + STOCHASTIC)
+def test_precisions_and_devices_agree(name):
+    exact = random_log_probs(60, 20, 4)
+    batch = METHODS[name](exact, 6)
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for log_probs in [exact.float(), *(exact.to(device) for device in devices)]:
+        other = METHODS[name](log_probs, 6, device=log_probs.device)
+        assert (other.indices, other.decision) == (batch.indices, batch.decision)
+        assert other.scores == pytest.approx(batch.scores, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in REST if name != "epig"])  # which draws targets by pool index
+def test_permuting_the_pool_permutes_the_batch(name):
+    log_probs = random_log_probs(20, 6, 3, seed=2)
+    permutation = torch.randperm(20, generator=generator(1))
+    batch, permuted = METHODS[name](log_probs, 5), METHODS[name](log_probs[permutation], 5)
+    assert permutation[permuted.indices].tolist() == batch.indices
+    assert permuted.scores == pytest.approx(batch.scores, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", REST + STOCHASTIC)
+def test_chunks_and_blocks_change_nothing(name, monkeypatch):
+    log_probs = random_log_probs(100, 6, 3)
+    whole = METHODS[name](log_probs, 5)
+    for module in ("conservative", "epig", "kbald", "uncertainty", "pool"):
+        constant = "_CHUNK" if module == "pool" else "_BLOCK"
+        monkeypatch.setattr(importlib.import_module(f"alkbald.acquisition.{module}"), constant, 7)
+    cut = METHODS[name](log_probs, 5)
+    assert cut.indices == whole.indices
+    assert cut.scores == pytest.approx(whole.scores, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", REST + STOCHASTIC)
+def test_impossible_classes_are_served_and_nan_is_refused(name):
+    log_probs = random_log_probs(8, 4, 3)
+    certain = torch.full_like(log_probs, -math.inf)
+    certain[..., 0] = 0.0
+    for predictions in (
+        certain,
+        torch.cat([log_probs, certain]),
+        log_probs * 1e4 - (log_probs * 1e4).logsumexp(-1, True),
+    ):
+        batch = METHODS[name](predictions, 4)
+        assert 1 <= len(set(batch.indices)) == len(batch.indices)
+        assert all(map(math.isfinite, batch.scores))
+    log_probs[3, 0, 0] = math.nan
+    with pytest.raises(ValueError, match="pool index 3 is NaN"):
+        METHODS[name](log_probs, 2)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
@@ -259,7 +354,9 @@ def test_epig_draws_its_targets_from_the_generator():
         ("dynamic_bald", {"share_of_log_k": 0.0}, "share_of_log_k must be above 0, got 0.0"),
         ("adaptive_kbald", {"tolerance": 0.0}, "tolerance must be above 0, got 0.0"),
         ("adaptive_kbald", {"max_order": 1}, "max_order must be an integer of at least 2, got 1"),
+        ("adaptive_kbald", {"memory_budget": -1}, "memory_budget must be an integer of at least 0, got -1"),
         ("conservative_bald", {"threshold": -0.1}, "threshold must be at least 0, got -0.1"),
+        ("conservative_bald", {"min_bald": -0.1}, "min_bald must be at least 0, got -0.1"),
         ("power_bald", {"beta": -1.0}, "beta must be at least 0 and finite, got -1.0"),
         ("softmax_bald", {"beta": math.inf}, "beta must be at least 0 and finite, got inf"),
         ("epig", {"num_targets": 0}, "num_targets must be an integer of at least 1, got 0"),

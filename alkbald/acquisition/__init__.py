@@ -13,8 +13,9 @@ from alkbald.acquisition.conservative import conservative_bald
 from alkbald.acquisition.dynamic import adaptive_kbald, dynamic_bald
 from alkbald.acquisition.epig import epig
 from alkbald.acquisition.kbald import kbald, kbald_scores
+from alkbald.acquisition.large_batchbald import large_batchbald, power_large_batchbald
 from alkbald.acquisition.random import random
-from alkbald.acquisition.stochastic import power_bald, power_large_batchbald, softmax_bald, softrank_bald
+from alkbald.acquisition.stochastic import power_bald, softmax_bald, softrank_bald
 from alkbald.acquisition.uncertainty import entropy, variation_ratios
 
 METHODS: dict[str, Callable[..., Batch]] = {
@@ -30,7 +31,7 @@ METHODS: dict[str, Callable[..., Batch]] = {
     "power_bald": power_bald,
     "softmax_bald": softmax_bald,
     "softrank_bald": softrank_bald,
-    "large_batchbald": partial(kbald, order=2),
+    "large_batchbald": large_batchbald,
     "power_large_batchbald": power_large_batchbald,
     "entropy": entropy,
     "variation_ratios": variation_ratios,
@@ -57,6 +58,7 @@ __all__ = [
     "epig",
     "kbald",
     "kbald_scores",
+    "large_batchbald",
     "power_bald",
     "power_large_batchbald",
     "random",

@@ -49,7 +49,8 @@ def conservative_bald(
 
     Returns:
         The batch; its score is the sum of its points' mutual informations less that of all pairs (2-BALD's). Its
-        decision is "batch_size", or "exhausted" where no point was left.
+        decision is "batch_size", "min_bald" where all points left are below that, or "exhausted" where no point of
+        the pool was left.
 
     Raises:
         ValueError: B, threshold or min_bald out of range, or log_probs that are none.
@@ -104,4 +105,5 @@ def conservative_bald(
             picks.append(rank)
             tables.append(outcomes(rank))
             position += 1
-    return pool.batch(picks, scores, decision="batch_size" if len(picks) == batch_size else "exhausted")
+    ended_by = "exhausted" if worth_it.all() else "min_bald"
+    return pool.batch(picks, scores, decision="batch_size" if len(picks) == batch_size else ended_by)

@@ -46,11 +46,12 @@ def dynamic_bald(
         non_positive: whether that criterion is on.
         share_of_log_k: the share, above 0; None: this criterion is off.
         generator: not used; every method takes one.
-        memory_budget, device: see `kbald`.
+        memory_budget: bytes of outcome tables, of 3-BALD too; None depends on what is free (see `kbald`).
+        device: see `kbald`.
 
     Returns:
-        The batch, with 2-BALD's scores; its decision is the criterion that ended it, "min_size" if one would have
-        ended it before, or "batch_size".
+        The batch, with 2-BALD's scores; its decision is the criterion that ended it ("min_size (divergence)" if that
+        would have ended it before min_size), or "batch_size".
 
     Raises:
         TablesTooLarge: the batch is so large that 3-BALD cannot be evaluated within the budget.
@@ -65,7 +66,10 @@ def dynamic_bald(
         raise ValueError(f"non_positive must be true or false, got {non_positive!r}")
     batch = kbald(log_probs, batch_size, order=2, memory_budget=memory_budget, device=device)
     if divergence is not None:  # refused for the largest batch, whether or not another criterion makes it smaller
-        check_tables(batch.log_probs, 3, memory_budget=memory_budget, device=device)
+        try:
+            check_tables(batch.log_probs, 3, memory_budget=memory_budget, device=device)
+        except TablesTooLarge as error:
+            raise TablesTooLarge(f"divergence from 3-BALD: {error}; divergence=null does without") from error
     size, decision = batch_size, "batch_size"
     if non_positive and batch.first_non_positive is not None:
         size, decision = batch.first_non_positive, "non_positive"
@@ -83,7 +87,7 @@ def dynamic_bald(
                 size, decision = b, "divergence"
                 break
     if size < min_size:
-        size, decision = min(min_size, batch_size), "min_size"
+        size, decision = min(min_size, batch_size), f"min_size ({decision})"
     if size == batch_size:
         decision = "batch_size"
     return Batch(batch.indices[:size], batch.scores[:size], batch.log_probs[:size], decision)
@@ -103,8 +107,9 @@ def adaptive_kbald(
     """k-BALD of the lowest order whose score is near what its batch is really worth. [Kirsch2023, sections 1 and 4]
 
     The order is raised from 2 while |a_k - I| > tolerance * I, with a_k the batch's k-BALD score and I its joint mutual
-    information (exact for few points, else the mean over simulated outcomes). If no order that the budgets allow comes
-    near, the one that comes nearest is taken.
+    information (exact for few points, else the mean over simulated outcomes: what the particle estimate of BatchBALD
+    tends to, evaluated of this batch). If no order that the budgets allow comes near, the one that comes nearest is
+    taken.
 
     Args:
         log_probs: natural log-probabilities.
@@ -114,14 +119,15 @@ def adaptive_kbald(
         seconds: no order is tried that would probably not end within so many (its time goes with its outcome tables);
             None: no limit. With one, what is acquired depends on the speed of the machine.
         generator: not used; every method takes one.
-        memory_budget: of `kbald`; orders whose tables exceed it are not tried. Its default depends on what is free.
+        memory_budget: of `kbald`; orders whose tables exceed it are not tried. None depends on what is free.
         device: see `kbald`.
 
     Returns:
         The batch, with the scores of its order; its decision is the order, and what was not tried further.
 
     Raises:
-        ValueError: B, tolerance or max_order out of range, or log_probs that are none.
+        TablesTooLarge: not even the tables of order 2 fit.
+        ValueError: B, tolerance, seconds or max_order out of range, or log_probs that are none.
     """
     if not tolerance > 0:
         raise ValueError(f"tolerance must be above 0, got {tolerance!r}")
@@ -144,7 +150,7 @@ def adaptive_kbald(
         batch = replace(batch, decision=f"order={order}")
         worth = batch.joint_mutual_information
         departure = abs(batch.scores[-1] - worth) if len(batch) else 0.0
-        tried.append((departure, batch))
+        tried.append((departure / max(worth, margin), batch))
         if departure <= tolerance * worth + margin or order >= batch_size:
             return batch
         now = time.perf_counter()

@@ -51,6 +51,7 @@ class Pool:
 
         Raises:
             TypeError, ValueError: log_probs that are none (see `probabilities.check_probabilities`).
+            ValueError: a memory_budget that is none.
         """
         self._log_probs = log_probs.detach()
         self._device = device or log_probs.device
@@ -58,8 +59,8 @@ class Pool:
         if memory_budget is None:
             on_gpu = self._device.type == "cuda"
             memory_budget = free_memory(self._device) // 2 if on_gpu else min(2**29, free_memory(self._device) // 4)
-        if memory_budget < 0:
-            raise ValueError(f"memory_budget must be at least 0, got {memory_budget}")
+        if type(memory_budget) is not int or memory_budget < 0:
+            raise ValueError(f"memory_budget must be an integer of at least 0, got {memory_budget!r}")
         self.memory_budget = memory_budget
         check_shape(log_probs)
         n, num_samples, num_classes = self.shape = log_probs.shape

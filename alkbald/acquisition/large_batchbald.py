@@ -1,0 +1,82 @@
+"""Large BatchBALD: pairs of points in place of all of them, and its stochastic form.
+
+Its idea and 2-BALD's are the same, and were had at the same time [Kirsch2023, "Concurrent work"]. What is here follows
+that account. The paper itself could not be read for it, but its authors' repository was: there an early formula sums
+over ordered pairs, and so takes off what two points share twice; and the program scores every point once, by what it
+shares with the whole pool, and takes or draws all of the batch at once. Here each pair counts once, as inclusion and
+exclusion have it, and what is taken off is what a point shares with the batch.
+
+References:
+    [Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations.
+    [Rubashevskii2023] Rubashevskii, Kotova and Panov. Scalable batch acquisition for deep Bayesian active learning.
+"""
+
+import torch
+from jaxtyping import Float
+from torch import Generator, Tensor
+
+from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
+from alkbald.acquisition.kbald import Gains, kbald
+from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.stochastic import check_beta, gumbel
+
+
+def large_batchbald(
+    log_probs: Float[Tensor, "N K C"],
+    batch_size: int,
+    *,
+    generator: Generator | None = None,
+    memory_budget: int | None = None,
+    device: torch.device | None = None,
+) -> Batch:
+    """Greedy on sum_i I[Y_i; Omega] - sum_{i<j} I[Y_i; Y_j]: `kbald` of order 2. [Rubashevskii2023]
+
+    Arguments, result (scores in nats) and errors as of `kbald`.
+    """
+    return kbald(log_probs, batch_size, order=2, generator=generator, memory_budget=memory_budget, device=device)
+
+
+def power_large_batchbald(
+    log_probs: Float[Tensor, "N K C"],
+    batch_size: int,
+    *,
+    beta: float = 1.0,
+    generator: Generator | None = None,
+    memory_budget: int | None = None,
+    device: torch.device | None = None,
+) -> Batch:
+    """Large BatchBALD with points drawn: each next one with probability proportional to max(gain, 0)^beta.
+
+    The gain is what Large BatchBALD would add, I[Y_n; Omega] - sum_{i in batch} I[Y_i; Y_n]. Once no gain is positive,
+    the largest is taken. [Rubashevskii2023], with the differences that the head of this module lists.
+
+    Args:
+        log_probs: natural log-probabilities.
+        batch_size: B, at most N.
+        beta: at least 0, finite.
+        generator: a CPU generator; None: one seeded with 0.
+        memory_budget, device: see `kbald`.
+
+    Returns:
+        The batch; its score is that of 2-BALD.
+
+    Raises:
+        ValueError: B or beta out of range, or log_probs that are none.
+    """
+    check_batch_size(batch_size, len(log_probs))
+    check_beta(beta)
+    generator = generator or torch.Generator().manual_seed(0)
+    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
+    gains, scores = Gains(pool, order=2), []
+    for s in range(batch_size):
+        gains.update_all()
+        noise = gumbel(pool, generator)
+        positive = (gains.values > tie_margin(pool.dtype)).nonzero()[:, 0]
+        if len(positive):
+            noisy = beta * gains.values[positive].log() + noise[positive]
+            rank = int(positive[noisy.argmax()])
+        else:
+            rank = pool.first_best(gains.values, gains.picks)
+        scores.append((scores[-1] if s else 0.0) + gains.values[rank].item())
+        gains.add(rank, is_last=s == batch_size - 1)
+    return pool.batch(gains.picks, scores)
