@@ -35,7 +35,8 @@ TABLE1 ?=
 LABELS ?= 20 100 300
 DATA ?= data
 RUNS = data.root=$(DATA) seed=$(SEEDS) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SWEEP)
-STUDIED = $(REPRODUCTION)/learning_curves/*/2bald/acq_size=10/seed=0-* --labels $(LABELS) --data $(DATA)
+comma := ,
+STUDIED = $(REPRODUCTION)/learning_curves/*/2bald/acq_size=10/seed=$(firstword $(subst $(comma), ,$(SEEDS)))-* --labels $(LABELS) --data $(DATA)
 
 figures: $(INSTALLED)  ## rebuild every figure and table from the records in results/ (RESULTS=FOLDER for others)
 	$(BIN)/python scripts/make_figures.py --results $(RESULTS)

@@ -1,4 +1,4 @@
-"""From tables to pictures: learning curves, scores within a round, acquired images."""
+"""From tables to pictures: the paper's figures, and those of what it proposes and leaves open."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alkbald.tables import CURVE, by_trial, interval_of_mean, unfinished
+from alkbald.tables import CURVE, by_trial, interpolated, interval_of_mean, unfinished
 
 #: How methods are written.
-NAMES = {"2bald": "2-BALD", "3bald": "3-BALD", "bald": "BALD", "batchbald": "BatchBALD"}
+NAMES = {
+    "2bald": "2-BALD",
+    "3bald": "3-BALD",
+    "bald": "BALD",
+    "batchbald": "BatchBALD",
+    "conservative_bald": "conservative, up to",
+    "dynamic_bald": "dynamic, up to",
+    "random": "random",
+}
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; line styles keep them apart in print.
 _COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
@@ -23,10 +31,15 @@ def _style(number: int) -> dict[str, str]:
 
 
 def _curve(axes: Axes, table: pd.DataFrame, number: int, label: str) -> None:
-    """Mean over trials, the columns, and the 95% interval of the mean where there are several."""
+    """Mean over the trials, the columns, that got there, and the 95% interval of the mean where they are several."""
     mean, half = table.mean(axis=1), table.apply(lambda at: interval_of_mean(at.dropna()), axis=1)
     axes.plot(mean.index, mean, label=label, **_style(number))
     axes.fill_between(mean.index, mean - half, mean + half, color=_style(number)["color"], alpha=0.2, linewidth=0)
+
+
+def _name(curve: pd.DataFrame) -> str:
+    method = curve["method"].iloc[0]
+    return f"{NAMES.get(method, method)} {curve['acq_size'].iloc[0]}"
 
 
 def _trials(curve: pd.DataFrame) -> str:
@@ -49,10 +62,9 @@ def learning_curves(
     places = {name: place for place, name in enumerate(order)}
     groups = sorted(rounds.groupby(CURVE), key=lambda item: places.get(f"{item[0][1]}-{item[0][2]}", len(places)))
     one_data_set = rounds["data"].nunique() == 1
-    for number, ((data, method, acq_size, variant), curve) in enumerate(groups):
-        label = f"{NAMES.get(method, method)} {acq_size}{'' if one_data_set else ', ' + data}"
-        label += f"{', ' + variant if variant else ''} {_trials(curve)}"
-        _curve(axes, by_trial(curve, "accuracy"), number, label)
+    for number, ((data, _, _, variant), curve) in enumerate(groups):
+        label = f"{_name(curve)}{'' if one_data_set else ', ' + data}{', ' + variant if variant else ''}"
+        _curve(axes, interpolated(by_trial(curve, "accuracy")), number, f"{label} {_trials(curve)}")
     axes.set(xlabel="labelled training images", ylabel="test accuracy")
     if bottom is not None:
         axes.set_ylim(bottom=bottom)
@@ -141,6 +153,9 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
     """Total correlation of acquired batches over the labelled-set size, whole and as a share of the sum of their BALD
     scores: what 1-BALD counts more than once. Means over trials.
 
+    Where batches use up 95% of log K, circles: K samples cannot tell more of them, and what is left of the sum counts
+    as total correlation, whether or not the labels depend on each other.
+
     Args:
         rounds: of `tables.load_runs`.
         order: curves (METHOD-ACQSIZE) to draw, in the order of the legend.
@@ -149,82 +164,86 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
     rounds = rounds.dropna(subset=["total_correlation"])
     whole = rounds["total_correlation"] + rounds["joint_mutual_information"]  # the sum of the BALD scores
     rounds = rounds.assign(share=rounds["total_correlation"] / whole)
-    names = rounds["method"] + "-" + rounds["acq_size"].astype(str)
-    for number, name in enumerate(name for name in order if (names == name).any()):
-        curve = rounds[names == name]
-        label = f"{NAMES.get(curve['method'].iloc[0], curve['method'].iloc[0])} {curve['acq_size'].iloc[0]}"
+    for number, curve in enumerate(_curves(rounds, order)):
+        used_up = interpolated(by_trial(curve, "share_of_log_k")).mean(axis=1) > 0.95
         for axes, column in zip(grid, ("total_correlation", "share"), strict=True):
-            mean = by_trial(curve, column).mean(axis=1)
-            axes.plot(mean.index, mean, label=label, **_style(number))
+            mean = interpolated(by_trial(curve, column)).mean(axis=1)
+            axes.plot(mean.index, mean, label=_name(curve), **_style(number))
+            axes.scatter(
+                mean.index[used_up], mean[used_up], s=16, facecolors="none", edgecolors=_style(number)["color"]
+            )
     grid[0].set(xlabel="labelled training images", ylabel="total correlation of the batch (nats)")
     grid[1].set(xlabel="labelled training images", ylabel="its share of the sum of BALD scores")
     for axes in grid:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    grid[0].legend()
+    grid[0].legend(title="circles: log K used up", fontsize="small")
     return figure
 
 
+def _curves(rounds: pd.DataFrame, order: Sequence[str]) -> list[pd.DataFrame]:
+    """The rounds of each of these curves (METHOD-ACQSIZE) that is there."""
+    names = rounds["method"] + "-" + rounds["acq_size"].astype(str)
+    return [rounds[names == name] for name in order if (names == name).any()]
+
+
 def ceiling(worth: pd.DataFrame, rounds: pd.DataFrame | None = None) -> Figure:
-    """What BatchBALD's batches are worth with K samples, and what K does to accuracy.
+    """What BatchBALD's batches are worth with K samples, by labelled set, and what K does to accuracy, by batch size.
 
     Args:
         worth: columns labelled, num_samples, position, joint, held_out (nats).
-        rounds: of `tables.load_runs`, of runs that differ in acq_size, num_samples (the variant) and seed; None: there
-            are none.
+        rounds: of `tables.load_runs`, and a column num_samples, in which and in acq_size and seed alone runs differ;
+            None: there are none.
     """
-    sizes = worth["labelled"].unique()
-    below = [] if rounds is None else sorted(rounds["acq_size"].unique())
-    samples = sorted(worth["num_samples"].unique())
-    figure = plt.figure(figsize=(8, 6.6 if below else 3.4), layout="constrained")
-    places = iter(range(1, 100))
-    columns = max(len(sizes), len(below))
-    for size in sizes:
-        axes = figure.add_subplot(2 if below else 1, columns, next(places))
+    sizes = list(worth["labelled"].unique())
+    acq_sizes = [] if rounds is None else sorted(rounds["acq_size"].unique())
+    samples = sorted({*worth["num_samples"], *([] if rounds is None else rounds["num_samples"])})
+    shape = 2 if acq_sizes else 1, max(len(sizes), len(acq_sizes))
+    figure, grid = plt.subplots(*shape, figsize=(4 * shape[1], 3.4 * shape[0]), layout="constrained", squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, size in zip(grid[0], sizes, strict=False):
         for number, k in enumerate(samples):
             curve = worth[(worth["labelled"] == size) & (worth["num_samples"] == k)]
-            colour = _COLOURS[number]
+            colour = _style(number)["color"]
             axes.plot(curve["position"], curve["joint"], color=colour, label=f"K = {k:,}")
             axes.plot(curve["position"], curve["held_out"], color=colour, linestyle="--")
             axes.axhline(np.log(k), color=colour, linestyle=":", linewidth=0.8)
         axes.set(xlabel="points in the batch", ylabel="joint mutual information (nats)", ylim=(0, None))
-        axes.set_title(f"{size} labels", fontsize="medium")
-        axes.grid(alpha=0.3)
-    figure.axes[0].legend(loc="lower right", fontsize="small", title="dashed: by other samples\ndotted: log K")
-    for place, acq_size in enumerate(below):
-        axes = figure.add_subplot(2, columns, columns + 1 + place)
-        of_size = rounds[rounds["acq_size"] == acq_size]
+        axes.set_title(f"{size} labels; dashed: by other samples; dotted: log K", fontsize="small")
+    for axes, acq_size in zip(grid[-1], acq_sizes, strict=False):
         for number, k in enumerate(samples):
-            curve = of_size[of_size["variant"] == f"num_samples={k}"]
+            curve = rounds[(rounds["acq_size"] == acq_size) & (rounds["num_samples"] == k)]
             if not curve.empty:
-                _curve(axes, by_trial(curve, "accuracy"), number, f"K = {k:,} {_trials(curve)}")
+                _curve(axes, interpolated(by_trial(curve, "accuracy")), number, f"K = {k:,} {_trials(curve)}")
         axes.set(xlabel="labelled training images", ylabel="test accuracy")
-        axes.set_title(f"BatchBALD {acq_size}", fontsize="medium")
+        axes.set_title(f"BatchBALD {acq_size}", fontsize="small")
+    for axes in (axes for axes in grid.flat if axes.lines):
+        axes.axis("on")
         axes.grid(alpha=0.3)
         axes.legend(loc="lower right", fontsize="small")
     return figure
 
 
 def dynamic_batch_sizes(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
-    """Accuracy over labels and over rounds, and the batch sizes that were chosen. Means and 95% intervals over trials.
+    """Accuracy over labels and over rounds, and batch sizes: means over trials, with 95% intervals, as far as all of a
+    curve's trials have come.
 
     Args:
         rounds: of `tables.load_runs`.
         order: curves (METHOD-ACQSIZE) to draw, in the order of the legend.
     """
-    figure, (by_labels, by_rounds, batches) = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
-    names = rounds["method"] + "-" + rounds["acq_size"].astype(str)
-    for number, name in enumerate(name for name in order if (names == name).any()):
-        curve = rounds[names == name]
-        label = f"{NAMES.get(curve['method'].iloc[0], curve['method'].iloc[0])} {curve['acq_size'].iloc[0]}"
-        _curve(by_labels, by_trial(curve, "accuracy"), number, f"{label} {_trials(curve)}")
+    figure, (by_labels, by_rounds, sizes) = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained")
+    for number, curve in enumerate(_curves(rounds, order)):
+        label = f"{_name(curve)} {_trials(curve)}"
+        _curve(by_labels, interpolated(by_trial(curve, "accuracy")).dropna(), number, label)
         _curve(by_rounds, curve.pivot(index="round", columns="seed", values="accuracy").dropna(), number, label)
-        sizes = by_trial(curve.dropna(subset=["batch"]), "batch")
-        _curve(batches, sizes, number, label)
+        batches = curve.dropna(subset=["batch"]).pivot(index="round", columns="seed", values="batch").dropna()
+        _curve(sizes, batches, number, label)
     by_labels.set(xlabel="labelled training images", ylabel="test accuracy")
-    by_rounds.set(xlabel="rounds of labelling", ylabel="test accuracy")
-    batches.set(xlabel="labelled training images", ylabel="batch size", ylim=(0, None))
-    for axes in (by_labels, by_rounds, batches):
+    by_rounds.set(xlabel="round (labels were asked for so many times)", ylabel="test accuracy")
+    sizes.set(xlabel="round", ylabel="batch size", ylim=(0, None))
+    for axes in (by_labels, by_rounds, sizes):
         axes.grid(alpha=0.3)
     by_labels.legend(loc="lower right", fontsize="small")
     return figure

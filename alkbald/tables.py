@@ -6,6 +6,7 @@ Curves are named METHOD-ACQSIZE, as in configs/curve. Accuracies are shares, not
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ CURVE = ["data", "method", "acq_size", "variant"]
 #: Standard deviation over trials of the published curves: they show 0.005 to 0.015.
 PUBLISHED_DEVIATION = 0.010
 PUBLISHED_TRIALS = 5
+
+Table = TypeVar("Table", pd.DataFrame, pd.Series)
 
 
 def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
@@ -60,17 +63,13 @@ def interval_of_mean(values: pd.Series) -> float:
 
 
 def by_trial(curve: pd.DataFrame, column: str) -> pd.DataFrame:
-    """A column of a curve's rounds: a row for each labelled-set size, a column for each seed.
+    """A column of a curve's rounds: a row for each labelled-set size that a trial came by, a column for each seed."""
+    return curve.pivot(index="labelled", columns="seed", values=column)
 
-    Trials that came by different sizes, as batches chosen in the round do, are interpolated linearly between their
-    rounds, at every size.
-    """
-    table = curve.pivot(index="labelled", columns="seed", values=column)
-    sizes = [tuple(table.index[: len(values.dropna())]) for _, values in table.items()]
-    if any(tuple(values.dropna().index) != common for (_, values), common in zip(table.items(), sizes, strict=True)):
-        every_size = range(int(table.index.min()), int(table.index.max()) + 1)
-        table = table.reindex(every_size).interpolate(method="index", limit_area="inside").rename_axis("labelled")
-    return table
+
+def interpolated(table: Table, sizes: Iterable[int] = ()) -> Table:
+    """At its own labelled-set sizes and these: a trial's value there, or linear between its rounds; NaN beyond them."""
+    return table.reindex(table.index.union(list(sizes))).interpolate(method="index", limit_area="inside")
 
 
 def unfinished(curve: pd.DataFrame) -> int:
@@ -78,18 +77,23 @@ def unfinished(curve: pd.DataFrame) -> int:
     return int(curve.sort_values("round").groupby("seed").tail(1)["batch"].notna().sum())
 
 
-def trials(rounds: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """By a curve's name, its accuracies: a row for each labelled-set size, a column for each seed.
-
-    Raises:
-        RecordError: the rounds are of several data sets, of runs that differ in more than curve and seed, or of two
-            runs of one curve and seed.
-    """
+def check_comparable(rounds: pd.DataFrame) -> None:
+    """Raises RecordError for rounds of several data sets, of runs that differ in more than curve and seed, or of two
+    runs of one curve and seed."""
     for key in ("data", "variant"):
         if rounds[key].nunique() > 1:
             raise RecordError(f"runs that differ in {key} are not compared: {', '.join(sorted(rounds[key].unique()))}")
     if rounds.duplicated(["method", "acq_size", "seed", "labelled"]).any():
         raise RecordError("two runs of one curve and seed are not compared; move one of them away")
+
+
+def trials(rounds: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """By a curve's name, its accuracies as of `by_trial`.
+
+    Raises:
+        RecordError: the rounds cannot be compared (`check_comparable`).
+    """
+    check_comparable(rounds)
     return {
         f"{method}-{acq_size}": by_trial(curve, "accuracy")
         for (method, acq_size), curve in rounds.groupby(["method", "acq_size"])
@@ -120,9 +124,9 @@ def mean_accuracy(accuracy: pd.Series, grid: list[int]) -> float:
     """Area under a trial's curve, by trapezoids over a grid of labelled-set sizes, over the grid's length.
 
     Curves of different batch sizes are compared on sizes that all of them have: finer steps give a larger area.
-    NaN if the trial lacks one of the sizes.
+    Between its rounds a trial is interpolated; NaN if it did not get to one of the sizes.
     """
-    at = accuracy.reindex(grid)
+    at = interpolated(accuracy, grid)[grid]
     return float(np.trapezoid(at, grid) / (grid[-1] - grid[0]))
 
 
@@ -131,14 +135,14 @@ def summary(
 ) -> pd.DataFrame:
     """A row a curve: mean over trials, and half the 95% interval, of what its trials reach.
 
-    Columns: accuracies at labelled-set sizes and how many trials got there, area under the curve on a grid of sizes,
-    labels needed for thresholds (mean over the trials that reach them, and how many do).
+    Columns: accuracies at labelled-set sizes (interpolated between rounds) and how many trials got there, area under
+    the curve on a grid of sizes, labels needed for thresholds (mean over the trials that reach them, and how many do).
     """
     rows = []
     for name, table in curves.items():
         row: dict[str, object] = {"curve": name, "trials": table.shape[1]}
         for size in sizes:
-            at = table.loc[size].dropna() if size in table.index else pd.Series(dtype=float)
+            at = interpolated(table, sizes).loc[size].dropna()
             row |= {
                 f"accuracy at {size}": at.mean(),
                 f"± at {size}": interval_of_mean(at),
@@ -158,32 +162,27 @@ def paired_differences(
 ) -> pd.DataFrame:
     """Every curve less the reference, trial by trial: seeds share what does not depend on the method.
 
-    A row a curve and labelled-set size (and one for the area under the curve): seeds that both have, mean difference,
-    its 95% interval by Student's t (NaN with one seed).
+    A row a curve and labelled-set size (and one for the area under the curve) that trials of both got to: how many,
+    mean difference, its 95% interval by Student's t (NaN with one seed). Between rounds trials are interpolated.
     """
     base, rows = curves[reference], []
     for name, table in curves.items():
         if name == reference:
             continue
-        measures = {
-            str(size): (table.loc[size], base.loc[size]) for size in sizes if size in table.index and size in base.index
-        }
-        areas = [part.apply(mean_accuracy, grid=grid) for part in (table, base)]
-        for what, (ours, theirs) in (measures | {"area": tuple(areas)}).items():
-            difference = (ours - theirs).dropna()
-            half = interval_of_mean(difference)
-            rows.append(
-                {
-                    "curve": name,
-                    "less": reference,
-                    "at": what,
-                    "trials": len(difference),
-                    "difference": difference.mean(),
-                    "low": difference.mean() - half,
-                    "high": difference.mean() + half,
-                }
-            )
-    return pd.DataFrame(rows)
+        pair = [interpolated(part, sizes) for part in (table, base)]
+        measures = {str(size): [part.loc[size] for part in pair] for size in sizes}
+        measures[f"area {grid[0]}-{grid[-1]}"] = [part.apply(mean_accuracy, grid=grid) for part in (table, base)]
+        for what, (ours, theirs) in measures.items():
+            if (ours - theirs).notna().any():
+                rows.append({"curve": name, "less": reference, "at": what} | paired_difference(ours, theirs))
+    return pd.DataFrame(rows, columns=["curve", "less", "at", "trials", "difference", "low", "high"])
+
+
+def paired_difference(ours: pd.Series, theirs: pd.Series) -> dict[str, object]:
+    """By seed: how many pairs, mean difference, and its 95% interval."""
+    difference = (ours - theirs).dropna()
+    mean, half = difference.mean(), interval_of_mean(difference)
+    return {"trials": len(difference), "difference": mean, "low": mean - half, "high": mean + half}
 
 
 def beside_published(curves: dict[str, pd.DataFrame], published: pd.DataFrame) -> pd.DataFrame:
@@ -195,8 +194,8 @@ def beside_published(curves: dict[str, pd.DataFrame], published: pd.DataFrame) -
     """
     rows = []
     for row in published.itertuples():
-        table = curves.get(row.curve, pd.DataFrame())
-        at = table.loc[row.labelled].dropna() if row.labelled in table.index else pd.Series(dtype=float)
+        table = curves.get(row.curve, pd.DataFrame(dtype=float))
+        at = interpolated(table, [row.labelled]).loc[row.labelled].dropna()
         deviation = at.std() if len(at) > 1 else PUBLISHED_DEVIATION
         if len(at) < 5:
             deviation = max(deviation, PUBLISHED_DEVIATION)

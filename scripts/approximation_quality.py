@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pandas as pd
+import torch
 from jaxtyping import Float
 from omegaconf import OmegaConf
 from torch import Tensor
@@ -23,6 +24,7 @@ from alkbald.errors import UserError, errors_in_one_line
 from alkbald.information import joint_mutual_information
 from alkbald.loop import predictions, prepared_device, progress_bar, recorded_positions, trained, unlabelled
 from alkbald.provenance import write_provenance
+from alkbald.randomness import derived_generator
 from alkbald.runs import read_rounds
 from alkbald.settings import Settings, from_config
 
@@ -49,15 +51,15 @@ def quality(log_probs: Float[Tensor, "N K C"], *, outcomes: int = 100_000, large
 
 
 def run_on_record(folder: Path, data_root: str) -> tuple[Settings, Data]:
-    """The settings of a run, for this machine, and its data.
+    """The settings of a run and its data, on this machine's device and, as numbers depend on them, the run's threads.
 
     Raises:
         UserError: the folder is no run.
     """
     if not (folder / "rounds.csv").exists():
         raise UserError(f"{folder} is no run: it has no rounds.csv")
-    settings = from_config(OmegaConf.load(folder / "config.yaml"))
-    settings.device, settings.data.root = "auto", data_root
+    here = {"device": "auto", "data": {"root": data_root}}
+    settings = from_config(OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), here))
     return settings, load(**vars(settings.data), device=prepared_device(settings))
 
 
@@ -75,12 +77,19 @@ def labelled_at(folder: Path, data: Data, number_of_labels: int) -> tuple[int, l
     return sizes.index(number_of_labels), data.initial + positions[: number_of_labels - len(data.initial)]
 
 
-def log_probs_of_round(settings: Settings, data: Data, number: int, labelled: list[int]) -> Tensor:
-    """What the round's model, trained again, predicts for the whole pool."""
+def log_probs_of_round(
+    settings: Settings, data: Data, number: int, labelled: list[int], points: int | None = None
+) -> Tensor:
+    """What the round's model, trained again, predicts for the pool, or so many points of it, drawn at random."""
     bar = progress_bar(settings, f"{len(labelled)} labels")
     model, _ = trained(settings, data, labelled, number, partial(bar, unit="epoch"))
-    rest = data.pool_inputs[unlabelled(len(data.pool_labels), labelled)]
-    return predictions(settings, model, rest, number=number, progress=partial(bar, unit="chunk"))
+    candidates = unlabelled(len(data.pool_labels), labelled)
+    if points is not None:
+        drawn = torch.randperm(len(candidates), generator=derived_generator(settings.seed, number, "pool sample"))
+        candidates = candidates[drawn[:points].sort().values]
+    return predictions(
+        settings, model, data.pool_inputs[candidates], number=number, progress=partial(bar, unit="chunk")
+    )
 
 
 def main() -> None:
@@ -91,6 +100,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/approximation_quality"))
     parser.add_argument("--largest", type=int, default=30, help="largest batch; smaller for higher orders")
     arguments = parser.parse_args()
+    if arguments.largest < 1:
+        raise UserError(f"--largest must be at least 1, got {arguments.largest}")
     settings, data = run_on_record(arguments.run, arguments.data)
     rounds = [labelled_at(arguments.run, data, size) for size in arguments.labels]
     arguments.output.mkdir(parents=True, exist_ok=True)
@@ -99,8 +110,8 @@ def main() -> None:
         print(f"{len(labelled)} labels", flush=True)
         log_probs = log_probs_of_round(settings, data, number, labelled)
         tables.append(quality(log_probs, largest=arguments.largest).assign(labelled=len(labelled)))
-    table = pd.concat(tables)[["labelled", "method", "position", "score", "joint", "error"]]
-    table.to_csv(arguments.output / "quality.csv", index=False, float_format="%.5f", lineterminator="\n")
+        table = pd.concat(tables)[["labelled", "method", "position", "score", "joint", "error"]]
+        table.to_csv(arguments.output / "quality.csv", index=False, float_format="%.5f", lineterminator="\n")
     write_provenance(arguments.output, data.pool_inputs.device)
     print(f"recorded in {arguments.output}")
 

@@ -9,7 +9,6 @@ OUTPUT/times.csv and OUTPUT/provenance.json.
 """
 
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from alkbald.acquisition import Batch, bald, batchbald, kbald
 from alkbald.errors import DataError
 from alkbald.inference import sample_log_probs
 from alkbald.information import joint_mutual_information
+from alkbald.measuring import Stopwatch
 from alkbald.randomness import derived_generator
 
 OUTCOMES = 200_000  # simulated to judge a batch whose outcomes are too many to enumerate
@@ -43,11 +43,10 @@ def predictions(
         logits = point + 2 * torch.randn(pool, num_samples, 10, generator=generator)
         return "synthetic", logits.log_softmax(-1).to(device), None
     inputs = torch.cat([data.pool_inputs, data.validation_inputs])[:pool]  # the paper's Table 1 has 60,000 points
-    start = time.perf_counter()
-    log_probs = sample_log_probs(model, inputs, num_samples, generator=derived_generator("scoring"))
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return f"MNIST, {10 * labels_per_class} labels", log_probs, time.perf_counter() - start
+    clock = Stopwatch(device)
+    with clock.measure("inference"):
+        log_probs = sample_log_probs(model, inputs, num_samples, generator=derived_generator("scoring"))
+    return f"MNIST, {10 * labels_per_class} labels", log_probs, clock.seconds["inference"]
 
 
 class Bench:
@@ -72,11 +71,10 @@ class Bench:
             call()
         for _ in range(repeats or self.repeats):
             with Peak(self.device) as memory:
-                start = time.perf_counter()
-                batch = call()
-                if self.device.type == "cuda":
-                    torch.cuda.synchronize()
-                seconds.append(time.perf_counter() - start)
+                clock = Stopwatch(self.device)
+                with clock.measure("call"):
+                    batch = call()
+                seconds.append(clock.seconds["call"])
             peak = max(peak, memory.bytes)
         joint, error = joint_mutual_information(log_probs[batch.indices], num_outcomes=OUTCOMES)
         n, k, _ = log_probs.shape

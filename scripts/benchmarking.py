@@ -50,19 +50,19 @@ class Peak:
     """Most memory above that at the start: of the GPU's allocator, or resident on a CPU (read every millisecond)."""
 
     def __init__(self, device: torch.device):
-        self._gpu = device.type == "cuda"
+        self._device, self._gpu = device, device.type == "cuda"
         self.bytes = 0
 
     def _now(self) -> int:
         return (
-            torch.cuda.max_memory_allocated()
+            torch.cuda.max_memory_allocated(self._device)
             if self._gpu
             else int(Path("/proc/self/statm").read_text().split()[1]) * 4096
         )
 
     def __enter__(self):
         if self._gpu:
-            torch.cuda.reset_peak_memory_stats()
+            torch.cuda.reset_peak_memory_stats(self._device)
         else:  # memory that was freed and not given back would hide what is allocated next
             ctypes.CDLL(None).malloc_trim(0)
         self._start, self._stop = self._now(), threading.Event()

@@ -11,23 +11,19 @@ out; and OUTPUT/provenance.json.
 
 import argparse
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pandas as pd
-import torch
-from approximation_quality import labelled_at, run_on_record
+from approximation_quality import labelled_at, log_probs_of_round, run_on_record
 from jaxtyping import Float
 from torch import Tensor
 
 from alkbald.acquisition import batchbald
 from alkbald.errors import UserError, errors_in_one_line
 from alkbald.information import joint_mutual_information
-from alkbald.loop import predictions, progress_bar, trained, unlabelled
 from alkbald.provenance import write_provenance
-from alkbald.randomness import derived_generator
 
-POSITIONS = [1, 2, 3, 4, 5, 7, 10, 14, 20, 30, 40, 60, 80, 100]
+POSITIONS = [1, 2, 3, 4, 5, 7, 10, 14, 20, 30, 40, 60, 80, 100]  # and the last
 
 
 def worth(
@@ -35,15 +31,15 @@ def worth(
 ) -> pd.DataFrame:
     """A row for each number of samples and position in its batch: what the batch up to there is worth, twice."""
     rows = []
-    for number in samples:
-        indices = batchbald(choosing[:, :number], largest).indices
-        for position in (p for p in POSITIONS if p <= largest):
+    for num_samples in samples:
+        indices = batchbald(choosing[:, :num_samples], largest).indices
+        for position in [*(p for p in POSITIONS if p < largest), largest]:
             batch = indices[:position]
-            joint, error = joint_mutual_information(choosing[batch, :number], num_outcomes=outcomes)
+            joint, error = joint_mutual_information(choosing[batch, :num_samples], num_outcomes=outcomes)
             held_out, held_out_error = joint_mutual_information(judging[batch], num_outcomes=outcomes)
-            row = {"num_samples": number, "position": position, "joint": joint, "error": error}
+            row = {"num_samples": num_samples, "position": position, "joint": joint, "error": error}
             rows.append(row | {"held_out": held_out, "held_out_error": held_out_error})
-        print(f"  K = {number}: {position} points worth {joint:.3f}, held out {held_out:.3f}", flush=True)
+        print(f"  K = {num_samples}: {position} points worth {joint:.3f}, held out {held_out:.3f}", flush=True)
     return pd.DataFrame(rows)
 
 
@@ -51,34 +47,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="folder of a run (with rounds.csv)")
     parser.add_argument("--labels", type=int, nargs="+", default=[20, 100], help="labelled-set sizes of its rounds")
-    parser.add_argument("--samples", type=int, nargs="+", default=[20, 100, 500, 1000], help="the Ks, ascending")
+    parser.add_argument("--samples", type=int, nargs="+", default=[20, 100, 500, 1000], help="the Ks")
     parser.add_argument("--pool", type=int, default=5000, help="points that are chosen from")
     parser.add_argument("--largest", type=int, default=40, help="size of the batches")
     parser.add_argument("--outcomes", type=int, default=20_000, help="simulated where there are too many to enumerate")
     parser.add_argument("--data", default="data", help="folder of downloads")
     parser.add_argument("--output", type=Path, default=Path("runs/ceiling"))
     arguments = parser.parse_args()
-    if min(arguments.samples) < 1 or not 1 <= arguments.largest <= arguments.pool:
-        raise UserError("--samples must be at least 1, and --largest from 1 to --pool")
+    if min(arguments.samples) < 1 or arguments.outcomes < 2:
+        raise UserError("--samples must be at least 1, --outcomes at least 2")
     settings, data = run_on_record(arguments.run, arguments.data)
     rounds = [labelled_at(arguments.run, data, size) for size in arguments.labels]
+    points = min(arguments.pool, len(data.pool_labels) - max(arguments.labels))
+    if not 1 <= arguments.largest <= points:
+        raise UserError(f"--largest must be from 1 to the {points} points of the pool, got {arguments.largest}")
+    arguments.output.mkdir(parents=True, exist_ok=True)
     most = max(arguments.samples)
+    settings = replace(settings, num_samples=2 * most)
     tables = []
     for number, labelled in rounds:
         print(f"{len(labelled)} labels", flush=True)
-        bar = progress_bar(settings, f"{len(labelled)} labels")
-        model, _ = trained(settings, data, labelled, number, partial(bar, unit="epoch"))
-        free = unlabelled(len(data.pool_labels), labelled)
-        drawn = torch.randperm(len(free), generator=derived_generator(settings.seed, number, "pool sample"))
-        inputs = data.pool_inputs[free[drawn[: arguments.pool].sort().values]]
-        log_probs = predictions(replace(settings, num_samples=2 * most), model, inputs, number=number)
-        table = worth(
-            log_probs[:, :most], log_probs[:, most:], arguments.samples, arguments.largest, arguments.outcomes
-        )
+        log_probs = log_probs_of_round(settings, data, number, labelled, points)
+        parts = log_probs[:, :most], log_probs[:, most:]
+        table = worth(*parts, arguments.samples, arguments.largest, arguments.outcomes)
         table.insert(0, "labelled", len(labelled))
         tables.append(table)
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    pd.concat(tables).to_csv(arguments.output / "worth.csv", index=False, float_format="%.5f", lineterminator="\n")
+        pd.concat(tables).to_csv(arguments.output / "worth.csv", index=False, float_format="%.5f", lineterminator="\n")
     write_provenance(arguments.output, data.pool_inputs.device)
     print(f"recorded in {arguments.output}")
 

@@ -31,8 +31,9 @@ from alkbald.figures import (
 )
 from alkbald.tables import (
     beside_published,
-    interval_of_mean,
+    check_comparable,
     load_runs,
+    paired_difference,
     paired_differences,
     rounds_needed,
     summary,
@@ -42,10 +43,11 @@ from alkbald.tables import (
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 FIGURE_1 = ["batchbald-5", "2bald-10", "random-10", "bald-10", "batchbald-10"]
 FIGURE_2 = ["2bald-10", "2bald-20", "2bald-40"]
-DYNAMIC = ["dynamic_bald-40", "conservative_bald-40", "2bald-10", "2bald-40"]
+DYNAMIC = ["dynamic_bald-40", "conservative_bald-40"]
+FIXED = ["2bald-10", "2bald-20", "2bald-40"]
 REFERENCE = "2bald-10"
 REFERENCE_SAMPLES = 100
-TOTAL_CORRELATION = ["bald-10", "2bald-10", "batchbald-10", "random-10"]
+TOTAL_CORRELATION = ["bald-10", "2bald-10", "batchbald-10", "batchbald-5", "random-10"]
 SIZES, THRESHOLDS = [100, 200, 300], [0.90, 0.95]
 GRID = list(range(20, 301, 40))  # sizes that batches of 5, 10, 20 and 40 all come by
 DIFFERENCES = {"curve": "", "less": "", "at": "", "trials": "", "difference": "+.4f", "low": "+.4f", "high": "+.4f"}
@@ -135,16 +137,17 @@ def table1(results: Path, output: Path) -> None:
                     "inference (ours), min": minutes["inference"].squeeze(),
                     "pool": int(row["N"]),
                     "K": int(row["K"]),
-                    "particles": int(row["particles"]),
+                    "outcomes kept, ours and the peer's": int(row["particles"]) or None,
                     "device": f"{source['device']}, {source['threads']} threads",
+                    "batchbald_redux is": "its joint entropies in our greedy loop" if method == "2-BALD" else "",
                 }
             )
-    formats = {"paper (2080 Super), min": ".0f", "batchbald_redux, min": ".2f", "ours, min": ".4f", "ratio": ".0f"}
+    formats = {"paper (2080 Super), min": ".0f", "batchbald_redux, min": ".3g", "ours, min": ".2g", "ratio": ".3g"}
     save_table(
         pd.DataFrame(rows),
         output / "table1",
-        {"method": "", "acq_size": "", **formats, "inference (ours), min": ".2f"}
-        | {"pool": ",", "K": "", "particles": ",", "device": ""},
+        {"method": "", "acq_size": "", **formats, "inference (ours), min": ".2g"}
+        | {"pool": ",", "K": "", "outcomes kept, ours and the peer's": ",.0f", "device": "", "batchbald_redux is": ""},
     )
 
 
@@ -163,6 +166,7 @@ def correlation(results: Path, output: Path) -> None:
     rounds, _ = curves_of(results, TOTAL_CORRELATION)
     if rounds.empty:
         raise FileNotFoundError(f"none of its curves is in {results}/learning_curves")
+    check_comparable(rounds)
     save(total_correlation(rounds, TOTAL_CORRELATION), output / "total_correlation")
 
 
@@ -176,50 +180,52 @@ def study_ceiling(results: Path, output: Path) -> None:
     try:
         rounds = load_runs([results / "ceiling"])
     except FileNotFoundError:
-        rounds = None
-    if rounds is None or rounds["variant"].nunique() == 1:
-        print("ceiling: no runs of several num_samples are there")
+        print("ceiling: no runs of experiment=ceiling are there")
         save(ceiling(worth), output / "ceiling")
         return
-    save(ceiling(worth, rounds), output / "ceiling")
+    samples = rounds["variant"].str.extract(r"^num_samples=(\d+)$")[0]
+    if samples.isna().any() or set(rounds["method"]) != {"batchbald"}:
+        raise RecordError(f"the runs in {results}/ceiling are not BatchBALD's that differ in num_samples alone")
+    rounds["num_samples"] = samples.astype(int)
     tables = []
     for acq_size, of_size in rounds.groupby("acq_size"):
-        curves = {}
-        for variant, runs in of_size.groupby("variant"):
-            ((name, curve),) = trials(runs).items()
-            curves[f"{name}, K = {variant.removeprefix('num_samples=')}"] = curve
+        curves = {f"K = {k}": trials(runs) for k, runs in of_size.groupby("num_samples")}
+        curves = {f"{name}, {k}": curve for k, named in curves.items() for name, curve in named.items()}
         reference = f"batchbald-{acq_size}, K = {REFERENCE_SAMPLES}"
         if reference in curves:
-            last = int(min(curve.index.max() for curve in curves.values()))
-            sizes, grid = ([size for size in several if size < last] + [last] for several in (SIZES, GRID))
-            tables.append(paired_differences(curves, reference, sizes, grid))
+            tables.append(paired_differences(curves, reference, [100, 180, 300], [20, 60, 100, 140, 180]))
+        else:
+            print(f"ceiling: {reference} is not there")
+    save(ceiling(worth, rounds), output / "ceiling")
     if tables:
         save_table(pd.concat(tables), output / "ceiling_differences", DIFFERENCES)
 
 
 def study_dynamic(results: Path, output: Path) -> None:
-    """Batch sizes chosen in the round beside fixed ones: accuracy, and how often labels were asked for."""
-    rounds, missing = curves_of(results, DYNAMIC)
-    if REFERENCE in missing or len(missing) + 2 > len(DYNAMIC):
-        raise FileNotFoundError(f"of its curves {', '.join(missing)} are not in {results}/learning_curves")
+    """Batch sizes chosen in the round beside fixed ones: accuracy, how often labels were asked for, and why batches
+    ended."""
+    rounds, missing = curves_of(results, [*DYNAMIC, *FIXED])
+    if REFERENCE in missing or set(DYNAMIC) <= set(missing):
+        raise FileNotFoundError(f"{', '.join(missing)} is not in {results}/learning_curves")
     for curve in missing:
         print(f"dynamic: {curve} is not there")
-    save(dynamic_batch_sizes(rounds, DYNAMIC), output / "dynamic")
+    check_comparable(rounds)
+    save(dynamic_batch_sizes(rounds, [*DYNAMIC, *FIXED]), output / "dynamic")
     rows = []
     for threshold in THRESHOLDS:
         needed = rounds_needed(rounds, threshold)
-        for name in (name for name in DYNAMIC if name in needed):
-            difference = (needed[name] - needed[REFERENCE]).dropna()
-            half = interval_of_mean(difference)
-            row = {"curve": name, "accuracy": threshold, "trials": needed[name].count(), "rounds": needed[name].mean()}
+        for name in (name for name in [*DYNAMIC, *FIXED] if name in needed):
+            reached = {"of": len(needed[name]), "reach it": needed[name].count(), "rounds": needed[name].mean()}
+            rows.append({"curve": name, "accuracy": threshold} | reached)
             if name != REFERENCE:
-                row |= {"less": REFERENCE, "paired trials": len(difference), "difference": difference.mean()}
-                row |= {"low": difference.mean() - half, "high": difference.mean() + half}
-            rows.append(row)
-    formats = {"curve": "", "accuracy": ".0%", "trials": "", "rounds": ".1f", "less": "", "paired trials": ".0f"}
-    save_table(
-        pd.DataFrame(rows), output / "dynamic_rounds", formats | dict.fromkeys(["difference", "low", "high"], "+.1f")
-    )
+                rows[-1] |= {"less": REFERENCE} | paired_difference(needed[name], needed[REFERENCE])
+    formats = {"curve": "", "accuracy": ".0%", "of": "", "reach it": "", "rounds": ".1f", "less": "", "trials": ".0f"}
+    formats |= dict.fromkeys(["difference", "low", "high"], "+.1f")
+    save_table(pd.DataFrame(rows), output / "dynamic_rounds", formats)
+    batches = rounds.dropna(subset=["decision"]).groupby(["method", "acq_size", "decision"])["batch"]
+    decisions = batches.agg(["count", "mean", "min", "max"]).reset_index()
+    formats = {"method": "", "acq_size": "", "decision": "", "count": "", "mean": ".1f", "min": ".0f", "max": ".0f"}
+    save_table(decisions, output / "dynamic_decisions", formats)
 
 
 MAKERS: dict[str, Callable[[Path, Path], None]] = {

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -84,6 +85,11 @@ def compose(*overrides: str):
 def make_settings(out: Path, *overrides: str) -> Settings:
     """Settings of a run on digits, recorded under `out`."""
     return from_config(compose("data=digits", f"out={out}", "progress=false", "device=cpu", *overrides))
+
+
+def make_figures(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "scripts/make_figures.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 #: Shrinks a run to seconds; what it does stays the same.

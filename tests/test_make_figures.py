@@ -9,16 +9,11 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, SMALL, make_settings
+from conftest import ROOT, SMALL, make_figures, make_settings
 
 from alkbald import loop
 
 COMMITTED = ROOT / "results" / "figures"
-
-
-def make_figures(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "scripts/make_figures.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def test_committed_figures_are_made_of_committed_records(tmp_path):
@@ -61,8 +56,8 @@ def test_of_few_runs_what_can_be_is_made_and_the_rest_is_named(tmp_path):
 def test_chosen_batch_sizes_beside_fixed_ones(tmp_path):
     out = tmp_path / "learning_curves"
     for seed in (0, 1):
-        for overrides in (["curve=2bald-10"], ["curve=dynamic_bald-40", "method.share_of_log_k=0.6"]):
-            loop.run(make_settings(out, *SMALL, *overrides, f"seed={seed}", "max_labels=60"))
+        for overrides in (["curve=2bald-10"], ["curve=dynamic_bald-40", "method.divergence=0.001"]):
+            run = loop.run(make_settings(out, *SMALL, *overrides, f"seed={seed}", "max_labels=60"))
     done = make_figures("--results", tmp_path, "--only", "dynamic")
     assert done.returncode == 0, done.stderr
     assert "dynamic: conservative_bald-40 is not there" in done.stdout
@@ -71,16 +66,23 @@ def test_chosen_batch_sizes_beside_fixed_ones(tmp_path):
     assert table[["curve", "accuracy"]].values.tolist() == [
         [curve, accuracy] for accuracy in (0.9, 0.95) for curve in ("dynamic_bald-40", "2bald-10")
     ]
-    assert table["trials"].tolist() == [0] * 4  # so little training reaches neither
+    assert (table["of"] == 2).all()
+    assert (table["reach it"] == 0).all()  # so little training reaches neither
+    decisions = pd.read_csv(tmp_path / "figures" / "dynamic_decisions.csv")
+    assert "divergence" in set(decisions["decision"])
+    assert decisions["max"].max() < 40
+    assert decisions["count"].sum() >= len(run.rounds) - 1
 
 
 def test_runs_that_cannot_be_compared_leave_the_rest_to_be_made(tmp_path):
     out = tmp_path / "learning_curves"
     for override in ("pool_sample=null", "pool_sample=500"):
-        loop.run(make_settings(out, *SMALL, override, "max_labels=20"))
+        for curve in ("2bald-10", "dynamic_bald-40"):
+            loop.run(make_settings(out, *SMALL, f"curve={curve}", override, "max_labels=30"))
     done = make_figures("--results", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "comparison is not made: runs that differ in variant are not compared" in done.stdout
+    for name in ("comparison", "correlation", "dynamic"):
+        assert f"{name} is not made: runs that differ in variant are not compared" in done.stdout
     assert (tmp_path / "figures" / "figure2.png").exists()
 
 
@@ -134,7 +136,7 @@ def test_table_1_of_a_small_pool(tmp_path):
     row = table.loc["BatchBALD", 4]
     assert row["ours, min"] == pytest.approx(times.loc["BatchBALD, ours", 4]["seconds"] / 60, rel=1e-5)
     assert row["ratio"] == pytest.approx(row["batchbald_redux, min"] / row["ours, min"], rel=1e-4)
-    assert table.loc[("3-BALD", 4)].isna().sum() == 3  # neither the paper nor the peer has one
+    assert table.loc[("3-BALD", 4)].filter(like="min").isna().sum() == 2  # neither the paper nor the peer has one
     assert (tmp_path / "figures" / "table1.md").read_text().count("| 10,000 |") == 2
 
 

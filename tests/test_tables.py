@@ -10,6 +10,7 @@ from alkbald.tables import (
     PUBLISHED_DEVIATION,
     beside_published,
     by_trial,
+    interpolated,
     interval_of_mean,
     labels_needed,
     load_runs,
@@ -50,7 +51,7 @@ def test_trials_are_columns_of_their_curve(small_runs):
     assert by_name["bald-10"][1].tolist() == of_one["accuracy"].tolist()
 
 
-def test_trials_that_came_by_different_sizes_are_interpolated():
+def test_between_its_rounds_a_trial_is_interpolated():
     rounds = pd.DataFrame(
         {
             "labelled": [20, 30, 40, 20, 24, 34],
@@ -60,13 +61,19 @@ def test_trials_that_came_by_different_sizes_are_interpolated():
             "batch": [10, 10, None, 4, 10, 10],
         }
     )
-    table = by_trial(rounds, "accuracy")
+    raw = by_trial(rounds, "accuracy")
+    assert raw[1].dropna().to_dict() == {20: 0.5, 24: 0.7, 34: 0.9}
+    table = interpolated(raw, [29])
+    assert table.index.tolist() == [20, 24, 29, 30, 34, 40]
     assert table.loc[24].tolist() == pytest.approx([0.54, 0.7])
-    assert table.loc[30].tolist() == pytest.approx([0.6, 0.82])
+    assert table.loc[29].tolist() == pytest.approx([0.59, 0.8])
     assert table[1].last_valid_index() == 34  # nothing is made up beyond a trial's end
     assert unfinished(rounds) == 1
-    shorter = by_trial(rounds[(rounds["seed"] == 0) | (rounds["labelled"] == 20)], "accuracy")
-    assert shorter.index.tolist() == [20, 30, 40]  # a trial that has only begun does not change the sizes
+    one = summary({"one": raw[[1]]}, [29, 40], [0.6], [20, 29])
+    assert one.loc[0, "accuracy at 29"] == pytest.approx(0.8)
+    assert one.loc[0, "trials at 40"] == 0
+    assert one.loc[0, "labels to 60%"] == 24  # counted in rounds, as of batches of fixed size
+    assert one.loc[0, "area"] == pytest.approx((0.5 + 0.8) / 2)  # on the grid's sizes alone
 
 
 def test_runs_of_different_settings_are_not_compared(tmp_path):
@@ -115,6 +122,7 @@ def test_area_is_the_mean_of_the_curve():
     accuracy = pd.Series([0.5, 0.7, 0.8], index=[20, 30, 50])
     assert mean_accuracy(accuracy, [20, 30, 50]) == pytest.approx((0.6 * 10 + 0.75 * 20) / 30)
     assert mean_accuracy(accuracy, [20, 50]) == pytest.approx(0.65)
+    assert mean_accuracy(accuracy, [20, 40]) == pytest.approx(0.625)  # 0.75 at 40, between two rounds
     assert math.isnan(mean_accuracy(accuracy, [20, 50, 60]))
 
 
@@ -137,7 +145,7 @@ def test_differences_are_of_pairs(curves):
     assert table.loc["30", "high"] - table.loc["30", "difference"] == pytest.approx(half, rel=1e-4)
     assert table.loc["40", "trials"] == 1
     assert math.isnan(table.loc["40", "low"])
-    assert table.loc["area", "trials"] == 1
+    assert table.loc["area 20-40", "trials"] == 1
 
 
 def test_beside_published_in_standard_errors(curves):
