@@ -4,10 +4,11 @@ import pytest
 import torch
 from bench_acquisition import Bench, compare, growth_table, peer_2bald
 from bench_inference import naive
+from bench_methods import methods_table
 from benchmarking import markdown
 from conftest import generator, random_log_probs
 
-from alkbald.acquisition import kbald
+from alkbald.acquisition import METHODS, kbald
 from alkbald.inference import sample_log_probs
 from alkbald.model import mnist_cnn
 from alkbald.randomness import derived_generator
@@ -44,3 +45,12 @@ def test_tables_have_a_row_a_method_size_and_pool():
     assert "3-BALD, s" not in growth[1]
     assert {row["predictions"] for row in bench.rows} == {"random"}
     assert markdown(growth).count("\n") == 3
+
+
+def test_every_method_is_timed_at_its_configured_settings():
+    bench = Bench(torch.device("cpu"), 1)
+    bench.predictions = "random"
+    table = methods_table(bench, random_log_probs(30, 5, 3))
+    assert [row["method"] for row in table] == list(METHODS)
+    assert all(row["points"] == 10 for row in table if not row["decision"])
+    assert len({row["joint MI"] for row in table}) > 5

@@ -7,7 +7,15 @@ import pytest
 from conftest import ROOT, SMALL, make_settings
 
 from alkbald import loop
-from alkbald.figures import acquired_images, learning_curves, score_progression
+from alkbald.figures import (
+    acquired_images,
+    approximation_quality,
+    ceiling,
+    dynamic_batch_sizes,
+    learning_curves,
+    score_progression,
+    total_correlation,
+)
 from alkbald.tables import load_runs
 
 
@@ -59,3 +67,64 @@ def test_acquired_images_are_in_order_with_label_and_gain():
     axes = acquired_images({"2-BALD": batch}, images).axes
     assert [a.get_title() for a in axes] == ["3\n+1.00", "8\n-0.25"]
     assert axes[0].images[0].get_array().max() == 1
+
+
+def drawn(axes) -> dict[str, list[float]]:
+    """By label, the heights of lines."""
+    return {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+
+
+def test_approximation_quality_is_worth_and_what_the_score_adds_to_it():
+    positions = {"labelled": 20, "method": "BALD", "position": [1, 2], "score": [0.5, 1.0], "joint": [0.5, 0.75]}
+    above, below = approximation_quality(pd.DataFrame(positions)).axes
+    assert drawn(above)["BALD"] == [0.5, 0.75]
+    assert drawn(below)["BALD"] == [0.0, 0.25]
+
+
+def rounds_of(method: str, seed: int, **columns) -> pd.DataFrame:
+    """Rounds as `load_runs` gives them."""
+    rounds = pd.DataFrame({"method": method, "acq_size": 40, "seed": seed, **columns})
+    return rounds.assign(round=range(len(rounds)))
+
+
+def test_batch_sizes_over_labels_and_rounds():
+    rounds = pd.concat(
+        [
+            rounds_of("dynamic_bald", 0, labelled=[20, 24, 30], accuracy=[0.5, 0.6, 0.9], batch=[4, 6, None]),
+            rounds_of("dynamic_bald", 1, labelled=[20, 30], accuracy=[0.5, 0.8], batch=[10, None]),
+            rounds_of("2bald", 0, labelled=[20, 60], accuracy=[0.5, 0.7], batch=[40, None]),
+        ]
+    )
+    by_labels, by_rounds, sizes = dynamic_batch_sizes(rounds, ["dynamic_bald-40", "bald-10", "2bald-40"]).axes
+    name, fixed = "dynamic, up to 40 (2 trials)", "2-BALD 40 (1 trial)"
+    assert list(drawn(by_labels)) == [name, fixed]
+    assert drawn(by_labels)[name] == pytest.approx([0.5, (0.6 + 0.62) / 2, 0.85])
+    assert drawn(by_rounds)[name] == pytest.approx([0.5, 0.7])  # as far as both have come
+    assert drawn(sizes)[name] == [7]
+    assert drawn(sizes)[fixed] == [40]
+
+
+def test_the_ceiling_by_both_judges_and_its_accuracies():
+    worth = pd.DataFrame(
+        {"labelled": 20, "num_samples": [8, 8, 2, 2], "position": [1, 2, 1, 2], "joint": [1.0, 1.9, 0.6, 0.69]}
+    ).assign(held_out=[0.9, 1.6, 0.5, 0.8])
+    (alone,) = ceiling(worth).axes
+    heights = [list(line.get_ydata()) for line in alone.lines]  # of each K, ascending: joint, held out, log K
+    assert heights[:2] == [[0.6, 0.69], [0.5, 0.8]]
+    assert heights[2] == pytest.approx([np.log(2)] * 2)
+    assert heights[3:5] == [[1.0, 1.9], [0.9, 1.6]]
+    assert drawn(alone).keys() >= {"K = 2", "K = 8"}
+    rounds = rounds_of("batchbald", 0, labelled=[20, 60], accuracy=[0.5, 0.7], batch=[40, None], num_samples=2)
+    _, below = (axes for axes in ceiling(worth, rounds).axes if axes.lines)
+    assert below.get_title() == "BatchBALD 40"
+    assert drawn(below) == {"K = 2 (1 trial)": [0.5, 0.7]}
+
+
+def test_total_correlation_marks_batches_that_use_up_log_k():
+    rounds = rounds_of(
+        "bald", 0, labelled=[20, 60, 100], total_correlation=[1.0, 4.0, None], joint_mutual_information=[3.0, 4.6, None]
+    ).assign(share_of_log_k=[0.65, 0.99, None])
+    whole, share = total_correlation(rounds, ["bald-40"]).axes
+    assert drawn(whole) == {"BALD 40": [1.0, 4.0]}
+    assert drawn(share)["BALD 40"] == pytest.approx([0.25, 4 / 8.6])
+    assert whole.collections[0].get_offsets().tolist() == [[60, 4.0]]

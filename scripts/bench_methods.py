@@ -1,0 +1,68 @@
+"""What every method costs, and what its batch is worth, on the same predictions.
+
+    python scripts/bench_methods.py                        10 of 60,000 points, K = 100: some 4 minutes on 2 CPU cores
+    python scripts/bench_methods.py --pool 2000            a look
+
+Predictions are those of the paper's CNN trained on 20 MNIST images (synthetic ones where MNIST is not there), methods
+have the settings of configs/method. Writes OUTPUT/report.md, OUTPUT/times.csv and OUTPUT/provenance.json.
+"""
+
+from functools import partial
+from pathlib import Path
+
+import torch
+from bench_acquisition import Bench
+from benchmarking import Report, parser
+from omegaconf import OmegaConf
+
+from alkbald.acquisition import METHODS
+
+CONFIGS = Path(__file__).parents[1] / "configs" / "method"
+BATCH_SIZE = 10
+
+
+def methods_table(bench: Bench, log_probs: torch.Tensor) -> list[dict]:
+    """A row a method: seconds, peak memory above the input, and what its batch is worth."""
+    table = []
+    for name, method in METHODS.items():
+        options = OmegaConf.to_object(OmegaConf.load(CONFIGS / f"{name}.yaml"))
+        options.pop("name")
+        call = partial(method, log_probs, min(BATCH_SIZE, len(log_probs)), **options)
+        batch, row = bench.measure(name, log_probs, call)
+        table.append(
+            {
+                "method": name,
+                "seconds": f"{row['seconds']:.3f}",
+                "peak MiB": f"{row['peak MiB']:.0f}",
+                "points": len(batch),
+                "joint MI": f"{row['joint MI']:.3f}",
+                "s.e.": f"{row['standard error']:.4f}",
+                "decision": batch.decision,
+            }
+        )
+    return table
+
+
+def main() -> None:
+    options = parser(__doc__, "runs/bench_methods", quick="one measurement of each, without a warm-up")
+    options.add_argument("--pool", type=int, default=60_000)
+    arguments = options.parse_args()
+    device = torch.device(arguments.device)
+    repeats = 1 if arguments.quick else arguments.repeats
+    bench = Bench(device, repeats)
+    report = Report(
+        Path(arguments.output),
+        device,
+        "Methods, measured",
+        "python scripts/bench_methods.py",
+        f"Medians of {repeats} runs{'' if arguments.quick else ' after a warm-up'}. Joint mutual information in nats.",
+        bench.rows,
+    )
+    log_probs = bench.predict(arguments.data, 2, arguments.pool, 100)
+    title = f"{BATCH_SIZE} of {len(log_probs):,} points, K = 100: {bench.predictions}"
+    report.add(title, methods_table(bench, log_probs))
+    print(report.text())
+
+
+if __name__ == "__main__":
+    main()
