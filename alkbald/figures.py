@@ -31,10 +31,16 @@ def _style(number: int) -> dict[str, str]:
 
 
 def _curve(axes: Axes, table: pd.DataFrame, number: int, label: str) -> None:
-    """Mean over the trials, the columns, that got there, and the 95% interval of the mean where they are several."""
+    """Mean over the trials, the columns, that got there, and its 95% interval. Of two trials, whose interval is 13
+    times as wide as they are apart, the trials themselves, thin."""
     mean, half = table.mean(axis=1), table.apply(lambda at: interval_of_mean(at.dropna()), axis=1)
-    axes.plot(mean.index, mean, label=label, **_style(number))
-    axes.fill_between(mean.index, mean - half, mean + half, color=_style(number)["color"], alpha=0.2, linewidth=0)
+    style = _style(number)
+    axes.plot(mean.index, mean, label=label, **style)
+    if table.shape[1] == 2:
+        axes.plot(table.index, table, linewidth=0.5, color=style["color"])
+    else:
+        half = half.where(table.count(axis=1) > 2)
+        axes.fill_between(mean.index, mean - half, mean + half, color=style["color"], alpha=0.2, linewidth=0)
 
 
 def _name(curve: pd.DataFrame) -> str:
@@ -50,11 +56,11 @@ def _trials(curve: pd.DataFrame) -> str:
 def learning_curves(
     rounds: pd.DataFrame, *, bottom: float | None = None, missing: Sequence[str] = (), order: Sequence[str] = ()
 ) -> Figure:
-    """Test accuracy over labelled-set size: mean, and 95% interval of the mean where there are several trials.
+    """Test accuracy over labelled-set size: mean, and 95% interval of the mean where there are three trials or more.
 
     Args:
         rounds: of `tables.load_runs`.
-        bottom: of the accuracy axis.
+        bottom: of the accuracy axis, which then ends at 1.
         missing: curves that should be there and are not; the figure says so.
         order: curves (METHOD-ACQSIZE) in the order of the legend; others follow.
     """
@@ -67,7 +73,7 @@ def learning_curves(
         _curve(axes, interpolated(by_trial(curve, "accuracy")), number, f"{label} {_trials(curve)}")
     axes.set(xlabel="labelled training images", ylabel="test accuracy")
     if bottom is not None:
-        axes.set_ylim(bottom=bottom)
+        axes.set_ylim(bottom, 1)
     if one_data_set:
         axes.set_title(rounds["data"].iloc[0].replace("mnist", "MNIST"), loc="left", fontsize="medium")
     axes.grid(alpha=0.3)
@@ -160,7 +166,7 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
         rounds: of `tables.load_runs`.
         order: curves (METHOD-ACQSIZE) to draw, in the order of the legend.
     """
-    figure, grid = plt.subplots(1, 2, figsize=(8, 3.6), layout="constrained")
+    figure, grid = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     rounds = rounds.dropna(subset=["total_correlation"])
     whole = rounds["total_correlation"] + rounds["joint_mutual_information"]  # the sum of the BALD scores
     rounds = rounds.assign(share=rounds["total_correlation"] / whole)
@@ -177,7 +183,8 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
     for axes in grid:
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    grid[0].legend(title="circles: log K used up", fontsize="small")
+    handles = grid[0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside right center", title="circles:\nlog K used up", fontsize="small")
     return figure
 
 

@@ -22,10 +22,24 @@ from alkbald.tables import load_runs
 def test_a_curve_a_method_with_its_mean(small_runs):
     rounds = load_runs([small_runs])
     axes = learning_curves(rounds, order=["kbald-10"]).axes[0]
-    lines = {line.get_label(): line for line in axes.lines}
+    lines = {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
     assert list(lines) == ["kbald 10 (1 trial)", "BALD 10 (2 trials)"]
+    assert len(axes.lines) == 4  # of two trials each
     expected = rounds[rounds["method"] == "bald"].groupby("labelled")["accuracy"].mean()
     assert list(lines["BALD 10 (2 trials)"].get_ydata()) == pytest.approx(expected.tolist())
+
+
+def test_three_trials_have_an_interval():
+    accuracies = {0: [0.5, 0.7], 1: [0.6, 0.8], 2: [0.7, 0.9]}
+    trials = [
+        rounds_of("bald", seed, labelled=[20, 60], accuracy=at, batch=[40, None]).assign(data="mnist", variant="")
+        for seed, at in accuracies.items()
+    ]
+    (band,) = learning_curves(pd.concat(trials)).axes[0].collections
+    half = 4.3027 * 0.1 / np.sqrt(3)  # t of two degrees of freedom
+    assert sorted(set(band.get_paths()[0].vertices[:, 1].round(4))) == pytest.approx(
+        sorted([0.6 - half, 0.6 + half, 0.8 - half, 0.8 + half]), abs=1e-4
+    )
 
 
 def test_curves_that_are_missing_are_named(small_runs):
@@ -71,7 +85,7 @@ def test_acquired_images_are_in_order_with_label_and_gain():
 
 def drawn(axes) -> dict[str, list[float]]:
     """By label, the heights of lines."""
-    return {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    return {line.get_label(): list(line.get_ydata()) for line in axes.lines if line.get_label()[0] != "_"}
 
 
 def test_approximation_quality_is_worth_and_what_the_score_adds_to_it():
