@@ -13,16 +13,20 @@ from omegaconf import DictConfig
 from alkbald.errors import errors_in_one_line, held_signals
 from alkbald.sweeps import job_number
 
+_INTERRUPTED = "interrupted; the same command goes on after the last complete round"
+
 
 @hydra.main(version_base="1.3", config_path="configs", config_name="config")
 def main(config: DictConfig) -> None:
     job = job_number()
-    with errors_in_one_line() if job is None else nullcontext():  # of a sweep's errors, alkbald.sweeps tells
+    with (
+        errors_in_one_line(interrupted=_INTERRUPTED) if job is None else nullcontext()
+    ):  # of a sweep's errors, alkbald.sweeps tells
         with held_signals():  # PyTorch takes seconds to import
             from alkbald import loop, settings
         loop.run(settings.from_config(config), job=job or 0)
 
 
 if __name__ == "__main__":
-    with errors_in_one_line():
+    with errors_in_one_line(interrupted=_INTERRUPTED):
         main()

@@ -41,8 +41,9 @@ _WANTS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 @contextmanager
-def errors_in_one_line() -> Iterator[None]:
+def errors_in_one_line(*, interrupted: str = "interrupted") -> Iterator[None]:
     """Turns errors that a user can mend into one line on stderr and exit code 2. HYDRA_FULL_ERROR=1 shows tracebacks.
+    An interruption ends with the line `interrupted` and the exit code of its signal.
 
     Meant for both sides of `hydra.main`: outside it for errors of composition, inside it for the rest, since Hydra adds
     lines of its own to an error that passes through. Lets signals through that a program has held back till here.
@@ -56,7 +57,7 @@ def errors_in_one_line() -> Iterator[None]:
     except (Exception, KeyboardInterrupt) as error:
         if interrupts:  # whatever the interrupt has become, amid an import say
             code = 128 + interrupts[0]  # as shells have it
-            _end("interrupted; the same command goes on after the last complete round", code, kind="")
+            _end(interrupted, code, kind="")
         if _WANTS_TRACEBACKS or (line := told(error)) is None:
             raise
         _end(line, 2)

@@ -161,13 +161,11 @@ def active_learning_round(
         else:
             with clock.measure("inference"):
                 log_probs = predict(data.pool_inputs[candidates])
+            if log_probs.isnan().any():
+                raise TrainingDiverged(f"round {number}: predictions are not finite on the pool")
         with clock.measure("selection"):
-            batch = METHODS[name](
-                log_probs,
-                min(settings.acq_size, len(candidates)),
-                **method_options(settings),
-                generator=stream("selection"),
-            )
+            size, options = min(settings.acq_size, len(candidates)), method_options(settings)
+            batch = METHODS[name](log_probs, size, **options, generator=stream("selection"))
         positions = candidates[batch.indices]
         if name in BLIND:
             batch = replace(batch, log_probs=predict(data.pool_inputs[positions]))

@@ -1,6 +1,6 @@
 """What k-BALD believes of its batches, and what they are worth, early and late in a run:
 
-    python scripts/approximation_quality.py results/mnist_100_labels/2bald/acq_size=10/seed=* --labels 20 100
+    python scripts/approximation_quality.py results/learning_curves/mnist/2bald/acq_size=10/seed=0-* --labels 20 300
 
 Takes the labelled sets of a run on record, trains the models of its rounds again, scores the whole pool, and lets 1- to
 4-BALD and BatchBALD choose batches. Writes OUTPUT/quality.csv: labelled, method, position, the method's score of the

@@ -4,8 +4,8 @@
     python scripts/bench_acquisition.py --pool 2000 --quick   a look, a minute
 
 Predictions are those of the paper's CNN trained on 20 and on 100 MNIST images (synthetic ones where MNIST is not
-there). The peer is batchbald_redux as it ships, asked for float64. Writes OUTPUT/report.md,
-OUTPUT/times.csv and OUTPUT/provenance.json.
+there). The peer is batchbald_redux as it ships, asked for float64. Writes OUTPUT/report.md, OUTPUT/times.csv and
+OUTPUT/provenance.json.
 """
 
 import statistics
@@ -19,7 +19,7 @@ from benchmarking import Peak, Report, parser, trained_on_mnist
 from torch import Tensor
 
 from alkbald.acquisition import Batch, bald, batchbald, kbald
-from alkbald.errors import DataError
+from alkbald.errors import DataError, errors_in_one_line
 from alkbald.inference import sample_log_probs
 from alkbald.information import joint_mutual_information
 from alkbald.measuring import Stopwatch
@@ -292,4 +292,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line():
+        main()

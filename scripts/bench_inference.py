@@ -26,6 +26,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from alkbald.data import Data
 from alkbald.devices import float32_products
+from alkbald.errors import errors_in_one_line
 from alkbald.inference import sample_log_probs
 from alkbald.loop import active_learning_round
 from alkbald.measuring import reset_peak_memory
@@ -298,4 +299,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line():
+        main()

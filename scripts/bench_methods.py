@@ -16,6 +16,7 @@ from benchmarking import Report, parser
 from omegaconf import OmegaConf
 
 from alkbald.acquisition import METHODS
+from alkbald.errors import errors_in_one_line
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "method"
 BATCH_SIZE = 10
@@ -65,4 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with errors_in_one_line():
+        main()

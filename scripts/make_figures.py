@@ -1,6 +1,6 @@
 """From the records below RESULTS to every figure and table, without training anything:
 
-    python scripts/make_figures.py                            results/ to results/figures/: some 20 seconds
+    python scripts/make_figures.py                            results/ to results/figures/: half a minute
     python scripts/make_figures.py --results runs/mine        of a reproduction of one's own
     python scripts/make_figures.py --only figure1 table1
 

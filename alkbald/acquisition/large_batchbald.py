@@ -1,10 +1,10 @@
 """Large BatchBALD: pairs of points in place of all of them, and its stochastic form.
 
-Its idea and 2-BALD's are the same, and were had at the same time [Kirsch2023, "Concurrent work"]. What is here follows
-that account. The paper itself could not be read for it, but its authors' repository was: there an early formula sums
-over ordered pairs, and so takes off what two points share twice; and the program scores every point once, by what it
-shares with the whole pool, and takes or draws all of the batch at once. Here each pair counts once, as inclusion and
-exclusion have it, and what is taken off is what a point shares with the batch.
+Its idea and 2-BALD's are the same, and were had at the same time [Kirsch2023, "Concurrent work"], whose account is
+followed here: each pair counts once, as inclusion and exclusion have it, and what is taken off is what a point shares
+with the batch. In the authors' repository (stat-ml/large_batch_bald) an early formula sums over ordered pairs, so that
+what two points share is taken off twice, and the program scores every point once, by what it shares with the whole
+pool, and takes or draws all of the batch at once.
 
 References:
     [Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations.
