@@ -268,3 +268,12 @@ def test_real_mnist_end_to_end(mnist_root, tmp_path):
     )
     assert float(run.rounds[-1]["accuracy"]) > 0.45
     assert len(run.acquired) == 10
+
+
+def test_predictions_that_are_not_finite_end_the_run_and_leave_its_record(tmp_path, monkeypatch):
+    run = loop.run(make_settings(tmp_path, *SMALL, "max_labels=30"))
+    monkeypatch.setattr(loop, "predictions", lambda *_, **__: torch.full((10, 8, 10), torch.nan))
+    with pytest.raises(TrainingDiverged, match="round 1: predictions are not finite on the pool"):
+        loop.run(make_settings(tmp_path, *SMALL))
+    assert Run(make_settings(tmp_path, *SMALL, "max_labels=30")).rounds[0] == run.rounds[0]
+    assert "not finite on the pool" in (run.folder / "failure.txt").read_text()
