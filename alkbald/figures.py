@@ -18,6 +18,7 @@ NAMES = {
     "batchbald": "BatchBALD",
     "conservative_bald": "conservative, up to",
     "dynamic_bald": "dynamic, up to",
+    "positive_bald": "positive gains, up to",
     "random": "random",
 }
 

@@ -43,7 +43,7 @@ from alkbald.tables import (
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 FIGURE_1 = ["batchbald-5", "2bald-10", "random-10", "bald-10", "batchbald-10"]
 FIGURE_2 = ["2bald-10", "2bald-20", "2bald-40"]
-DYNAMIC = ["dynamic_bald-40", "conservative_bald-40"]
+DYNAMIC = ["positive_bald-40", "dynamic_bald-40", "conservative_bald-40"]
 FIXED = ["2bald-10", "2bald-20", "2bald-40"]
 REFERENCE = "2bald-10"
 REFERENCE_SAMPLES = 100

@@ -26,6 +26,7 @@ METHODS: dict[str, Callable[..., Batch]] = {
     "kbald": kbald,
     "batchbald": batchbald,
     "dynamic_bald": dynamic_bald,
+    "positive_bald": partial(dynamic_bald, divergence=None, share_of_log_k=None),
     "adaptive_kbald": adaptive_kbald,
     "conservative_bald": conservative_bald,
     "power_bald": power_bald,
@@ -42,7 +43,7 @@ METHODS: dict[str, Callable[..., Batch]] = {
 BLIND = frozenset({"random"})
 
 #: Methods whose batches may be smaller than asked for.
-DYNAMIC = frozenset({"conservative_bald", "dynamic_bald"})
+DYNAMIC = frozenset({"conservative_bald", "dynamic_bald", "positive_bald"})
 
 __all__ = [
     "BLIND",

@@ -23,7 +23,7 @@ def dynamic_bald(
     batch_size: int,
     *,
     min_size: int = 1,
-    divergence: float | None = 0.1,
+    divergence: float | None = 0.3,
     non_positive: bool = True,
     share_of_log_k: float | None = 0.95,
     generator: Generator | None = None,
