@@ -227,7 +227,16 @@ def test_epig_draws_its_targets_from_the_generator():
 
 
 #: Methods that draw nothing, or only what the generator says by pool index.
-REST = ["dynamic_bald", "positive_bald", "adaptive_kbald", "conservative_bald", "large_batchbald", "entropy", "variation_ratios", "epig"]
+REST = [
+    "dynamic_bald",
+    "positive_bald",
+    "adaptive_kbald",
+    "conservative_bald",
+    "large_batchbald",
+    "entropy",
+    "variation_ratios",
+    "epig",
+]
 STOCHASTIC = ["power_bald", "softmax_bald", "softrank_bald", "power_large_batchbald"]
 
 
