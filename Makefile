@@ -23,8 +23,8 @@ demo: $(INSTALLED)  ## 2-BALD and random acquisition on bundled digits: a table 
 	$(BIN)/python scripts/learning_curves.py runs/demo --output runs/demo/learning_curves.png
 
 # What `figures` draws from, and where `reproduce` and `studies` record. PROTOCOL=cpu, SEEDS=0,1,2, SWEEP (further
-# overrides of the sweeps), DATA (folder of downloads), FIGURE3 and TABLE1 (overrides of these) and LABELS (labelled-set
-# sizes whose models are studied) change what they do.
+# overrides of the sweeps), DATA (folder of downloads), FIGURE3 and TABLE1 (overrides of these), LABELS and CONJECTURE
+# (labelled-set sizes whose models are studied) change what they do.
 RESULTS ?= results
 REPRODUCTION ?= runs/reproduction
 PROTOCOL ?=
@@ -33,10 +33,11 @@ SWEEP ?=
 FIGURE3 ?=
 TABLE1 ?=
 LABELS ?= 20 100 300
+CONJECTURE ?= 20 60 100 140 180 220 260 300
 DATA ?= data
 RUNS = data.root=$(DATA) seed=$(SEEDS) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SWEEP)
 comma := ,
-STUDIED = $(REPRODUCTION)/learning_curves/*/2bald/acq_size=10/seed=$(firstword $(subst $(comma), ,$(SEEDS)))-* --labels $(LABELS) --data $(DATA)
+STUDIED = $(REPRODUCTION)/learning_curves/*/2bald/acq_size=10/seed=$(firstword $(subst $(comma), ,$(SEEDS)))-* --data $(DATA)
 
 figures: $(INSTALLED)  ## rebuild every figure and table from the records in results/ (RESULTS=FOLDER for others)
 	$(BIN)/python scripts/make_figures.py --results $(RESULTS)
@@ -52,8 +53,9 @@ reproduce: $(INSTALLED)  ## make such records from nothing in runs/reproduction,
 studies: $(INSTALLED)  ## after `reproduce`: what the paper proposes and leaves open, recorded beside it; hours on a GPU
 	$(BIN)/python run.py -m experiment=dynamic out=$(REPRODUCTION)/learning_curves $(RUNS)
 	$(BIN)/python run.py -m experiment=ceiling out=$(REPRODUCTION)/ceiling $(RUNS)
-	$(BIN)/python scripts/approximation_quality.py $(STUDIED) --output $(REPRODUCTION)/quality
-	$(BIN)/python scripts/ceiling.py $(STUDIED) --output $(REPRODUCTION)/ceiling
+	$(BIN)/python scripts/approximation_quality.py $(STUDIED) --labels $(LABELS) --output $(REPRODUCTION)/quality
+	$(BIN)/python scripts/approximation_quality.py $(STUDIED) --labels $(CONJECTURE) --methods BALD BatchBALD --largest 5 --output $(REPRODUCTION)/conjecture
+	$(BIN)/python scripts/ceiling.py $(STUDIED) --labels $(LABELS) --output $(REPRODUCTION)/ceiling
 	$(BIN)/python scripts/make_figures.py --results $(REPRODUCTION)
 
 test: $(INSTALLED)  ## run the tests

@@ -189,6 +189,27 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
     return figure
 
 
+def bald_beside_batchbald(batches: pd.DataFrame) -> Figure:
+    """What 1-BALD's and BatchBALD's batches of one size are worth as labels grow, and how much of the sum of their BALD
+    scores is total correlation: the paper conjectures that it vanishes, and 1-BALD becomes BatchBALD.
+
+    Args:
+        batches: columns labelled, method, joint, total_correlation.
+    """
+    figure, (worth, share) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
+    for number, (method, curve) in enumerate(batches.groupby("method")):
+        style = _style(number) | {"label": method, "marker": "o", "markersize": 4}
+        worth.plot(curve["labelled"], curve["joint"], **style)
+        whole = curve["total_correlation"] + curve["joint"]  # the sum of the BALD scores
+        share.plot(curve["labelled"], curve["total_correlation"] / whole, **style)
+    worth.set(xlabel="labelled training images", ylabel="joint mutual information (nats)")
+    share.set(xlabel="labelled training images", ylabel="total correlation / sum of BALD scores", ylim=(0, None))
+    for axes in (worth, share):
+        axes.grid(alpha=0.3)
+    worth.legend()
+    return figure
+
+
 def _curves(rounds: pd.DataFrame, order: Sequence[str]) -> list[pd.DataFrame]:
     """The rounds of each of these curves (METHOD-ACQSIZE) that is there."""
     names = rounds["method"] + "-" + rounds["acq_size"].astype(str)

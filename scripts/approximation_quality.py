@@ -1,14 +1,16 @@
 """What k-BALD believes of its batches, and what they are worth, early and late in a run:
 
-    python scripts/approximation_quality.py results/learning_curves/mnist/2bald/acq_size=10/seed=0-* --labels 20 300
+    python scripts/approximation_quality.py runs/mnist/2bald/acq_size=10/seed=0-* --labels 20 300
+    python scripts/approximation_quality.py RUN --labels 20 100 300 --methods BALD BatchBALD --largest 5
 
 Takes the labelled sets of a run on record, trains the models of its rounds again, scores the whole pool, and lets 1- to
-4-BALD and BatchBALD choose batches. Writes OUTPUT/quality.csv: labelled, method, position, the method's score of the
-batch up to there, its joint mutual information evaluated apart, and the standard error; and OUTPUT/provenance.json.
+4-BALD and BatchBALD choose batches. Writes OUTPUT/quality.csv: labelled, method, position, and of the batch up to there
+the method's score, its joint mutual information evaluated apart, the standard error, and its total correlation, in
+nats; and OUTPUT/provenance.json.
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -21,7 +23,7 @@ from torch import Tensor
 from alkbald.acquisition import Batch, bald, batchbald, kbald
 from alkbald.data import Data, load
 from alkbald.errors import UserError, errors_in_one_line
-from alkbald.information import joint_mutual_information
+from alkbald.information import joint_mutual_information, total_correlation
 from alkbald.loop import predictions, prepared_device, progress_bar, recorded_positions, trained, unlabelled
 from alkbald.provenance import write_provenance
 from alkbald.randomness import derived_generator
@@ -38,14 +40,24 @@ METHODS: dict[str, tuple[Callable[..., Batch], int]] = {
 }
 
 
-def quality(log_probs: Float[Tensor, "N K C"], *, outcomes: int = 100_000, largest: int = 30) -> pd.DataFrame:
-    """A row a method and position: score of the batch up to there, joint mutual information, its standard error."""
+def quality(
+    log_probs: Float[Tensor, "N K C"],
+    *,
+    methods: Iterable[str] = tuple(METHODS),
+    outcomes: int = 100_000,
+    largest: int = 30,
+) -> pd.DataFrame:
+    """A row a method and position: of the batch up to there the score, joint mutual information, its standard error,
+    and total correlation."""
     rows = []
-    for name, (method, size) in METHODS.items():
+    for name in methods:
+        method, size = METHODS[name]
         batch = method(log_probs, min(size, largest, len(log_probs)))
         for position, score in enumerate(batch.scores, 1):
-            joint, error = joint_mutual_information(batch.log_probs[:position], num_outcomes=outcomes)
-            rows.append({"method": name, "position": position, "score": score, "joint": joint, "error": error})
+            chosen = batch.log_probs[:position]
+            joint, error = joint_mutual_information(chosen, num_outcomes=outcomes)
+            row = {"method": name, "position": position, "score": score, "joint": joint, "error": error}
+            rows.append(row | {"total_correlation": total_correlation(chosen, joint)})
         print(f"  {name}: a batch of {len(batch)} believed to be worth {batch.scores[-1]:.3f}, worth {joint:.3f}")
     return pd.DataFrame(rows)
 
@@ -98,6 +110,7 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[20, 100], help="labelled-set sizes of its rounds")
     parser.add_argument("--data", default="data", help="folder of downloads")
     parser.add_argument("--output", type=Path, default=Path("runs/approximation_quality"))
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="all of them if not said")
     parser.add_argument("--largest", type=int, default=30, help="largest batch; smaller for higher orders")
     arguments = parser.parse_args()
     if arguments.largest < 1:
@@ -109,9 +122,11 @@ def main() -> None:
     for number, labelled in rounds:
         print(f"{len(labelled)} labels", flush=True)
         log_probs = log_probs_of_round(settings, data, number, labelled)
-        tables.append(quality(log_probs, largest=arguments.largest).assign(labelled=len(labelled)))
-        table = pd.concat(tables)[["labelled", "method", "position", "score", "joint", "error"]]
-        table.to_csv(arguments.output / "quality.csv", index=False, float_format="%.5f", lineterminator="\n")
+        table = quality(log_probs, methods=arguments.methods, largest=arguments.largest)
+        table.insert(0, "labelled", len(labelled))
+        tables.append(table)
+        path = arguments.output / "quality.csv"
+        pd.concat(tables).to_csv(path, index=False, float_format="%.5f", lineterminator="\n")
     write_provenance(arguments.output, data.pool_inputs.device)
     print(f"recorded in {arguments.output}")
 

@@ -23,6 +23,7 @@ from alkbald.figures import (
     NAMES,
     acquired_images,
     approximation_quality,
+    bald_beside_batchbald,
     ceiling,
     dynamic_batch_sizes,
     learning_curves,
@@ -170,6 +171,21 @@ def correlation(results: Path, output: Path) -> None:
     save(total_correlation(rounds, TOTAL_CORRELATION), output / "total_correlation")
 
 
+def conjecture(results: Path, output: Path) -> None:
+    """Whether 1-BALD's batches become BatchBALD's as labels grow: whole pools, the largest batches on record."""
+    table = pd.read_csv(results / "conjecture" / "quality.csv")
+    batches = table[table["position"] == table["position"].max()].drop(columns=["score", "error"])
+    save(bald_beside_batchbald(batches), output / "conjecture")
+    joint = batches.pivot(index="labelled", columns="method", values="joint")
+    repeated = batches.pivot(index="labelled", columns="method", values="total_correlation")
+    shares = repeated / (repeated + joint)
+    rows = {f"{method}, nats": joint[method] for method in joint}
+    rows |= {"BALD / BatchBALD": joint["BALD"] / joint["BatchBALD"]}
+    rows |= {f"total correlation, {method}": shares[method] for method in shares}
+    formats = {name: ".1%" if "/" in name or "total" in name else ".3f" for name in rows}
+    save_table(pd.DataFrame(rows).reset_index(), output / "conjecture", {"labelled": "", **formats})
+
+
 def quality(results: Path, output: Path) -> None:
     save(approximation_quality(pd.read_csv(results / "quality" / "quality.csv")), output / "quality")
 
@@ -236,6 +252,7 @@ MAKERS: dict[str, Callable[[Path, Path], None]] = {
     "comparison": comparison,
     "acquired": acquired,
     "correlation": correlation,
+    "conjecture": conjecture,
     "quality": quality,
     "ceiling": study_ceiling,
     "dynamic": study_dynamic,

@@ -22,7 +22,10 @@ def test_scores_and_worth_of_prefixes_are_those_of_enumeration():
         for b in range(1, 5):
             row = part[part["position"] == b].iloc[0]
             assert row["score"] == pytest.approx(brute_force.kbald_score(batch.log_probs[:b], order), abs=1e-9)
-            assert row["joint"] == pytest.approx(brute_force.joint_mutual_information(batch.log_probs[:b]), abs=1e-9)
+            joint = brute_force.joint_mutual_information(batch.log_probs[:b])
+            assert row["joint"] == pytest.approx(joint, abs=1e-9)
+            alone = sum(brute_force.joint_mutual_information(point) for point in batch.log_probs[:b].split(1))
+            assert row["total_correlation"] == pytest.approx(alone - joint, abs=1e-9)
     assert len(approximation_quality(table.assign(labelled=20)).axes) == 2
 
 
@@ -36,6 +39,17 @@ def test_the_script_trains_the_rounds_of_a_run_again(tmp_path):
     for number, labelled in enumerate([20, 30]):  # the run's own batches begin as these do: the model is the same
         ours = table[(table["labelled"] == labelled) & (table["method"] == "2-BALD")]["score"].tolist()
         assert ours == pytest.approx(acquired[acquired["round"] == number]["score"].tolist()[:5], abs=1e-4)
+
+
+def test_some_methods_alone(tmp_path, small_runs):
+    folder = next(small_runs.rglob("rounds.csv")).parent
+    command = [sys.executable, "scripts/approximation_quality.py", folder, "--labels", "20", "--largest", "3"]
+    command += ["--methods", "BALD", "BatchBALD", "--output", tmp_path]
+    subprocess.run([*map(str, command)], cwd=ROOT, check=True)
+    table = pd.read_csv(tmp_path / "quality.csv")
+    assert table[["labelled", "method", "position"]].values.tolist() == [
+        [20, method, position] for method in ("BALD", "BatchBALD") for position in (1, 2, 3)
+    ]
 
 
 def test_a_size_that_no_round_had_is_refused(small_runs):

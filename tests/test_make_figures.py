@@ -74,6 +74,24 @@ def test_chosen_batch_sizes_beside_fixed_ones(tmp_path):
     assert decisions["count"].sum() >= len(run.rounds) - 1
 
 
+def test_bald_beside_batchbald_at_the_largest_size(tmp_path):
+    (tmp_path / "conjecture").mkdir()
+    rows = [  # labelled, method, position, score, joint, error, total correlation
+        (20, "BALD", 1, 0.9, 0.9, 0.0, 0.0),
+        (20, "BALD", 2, 1.8, 1.2, 0.0, 0.6),
+        (20, "BatchBALD", 1, 0.9, 0.9, 0.0, 0.0),
+        (20, "BatchBALD", 2, 1.5, 1.5, 0.0, 0.3),
+    ]
+    columns = ["labelled", "method", "position", "score", "joint", "error", "total_correlation"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "conjecture" / "quality.csv", index=False)
+    done = make_figures("--results", tmp_path, "--only", "conjecture")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figures" / "conjecture.png").stat().st_size > 10_000
+    assert (tmp_path / "figures" / "conjecture.md").read_text().splitlines()[-1] == (
+        "| 20 | 1.200 | 1.500 | 80.0% | 33.3% | 16.7% |"
+    )
+
+
 def test_runs_that_cannot_be_compared_leave_the_rest_to_be_made(tmp_path):
     out = tmp_path / "learning_curves"
     for override in ("pool_sample=null", "pool_sample=500"):
