@@ -45,7 +45,7 @@ PUBLISHED = Path(__file__).parents[1] / "results" / "published"
 FIGURE_1 = ["batchbald-5", "2bald-10", "random-10", "bald-10", "batchbald-10"]
 FIGURE_2 = ["2bald-10", "2bald-20", "2bald-40"]
 DYNAMIC = ["positive_bald-40", "dynamic_bald-40", "conservative_bald-40"]
-FIXED = ["2bald-10", "2bald-20", "2bald-40"]
+FIXED = ["2bald-10", "2bald-20", "2bald-40", "bald-40"]
 REFERENCE = "2bald-10"
 REFERENCE_SAMPLES = 100
 TOTAL_CORRELATION = ["bald-10", "2bald-10", "batchbald-10", "batchbald-5", "random-10"]
@@ -91,7 +91,7 @@ def figure_of_curves(results: Path, output: Path, name: str, wanted: list[str]) 
 
 def comparison(results: Path, output: Path) -> None:
     """What the curves reach, how they differ, and the published numbers."""
-    rounds, missing = curves_of(results, [*FIGURE_1, *FIGURE_2, *DYNAMIC])
+    rounds, missing = curves_of(results, [*FIGURE_1, *FIGURE_2, *DYNAMIC, *FIXED])
     if REFERENCE in missing:
         raise FileNotFoundError(f"{REFERENCE}, with which curves are compared, is not in {results}/learning_curves")
     curves = trials(rounds)
