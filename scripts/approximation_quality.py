@@ -4,9 +4,11 @@
     python scripts/approximation_quality.py RUN --labels 20 100 300 --methods BALD BatchBALD --largest 5
 
 Takes the labelled sets of a run on record, trains the models of its rounds again, scores the whole pool, and lets 1- to
-4-BALD and BatchBALD choose batches. Writes OUTPUT/quality.csv: labelled, method, position, and of the batch up to there
-the method's score, its joint mutual information evaluated apart, the standard error, and its total correlation, in
-nats; and OUTPUT/provenance.json.
+4-BALD and BatchBALD choose batches. Writes OUTPUT/quality.csv: labelled, num_samples, method, position, and of the
+batch up to there the method's score, its joint mutual information evaluated apart, the standard error, and its total
+correlation, in nats. Unless only some methods are asked for, OUTPUT/choices.csv: what methods that choose a size or an
+order choose there, why, and what that and BatchBALD's batch of the same size are worth. And settings.yaml and
+provenance.json.
 """
 
 import argparse
@@ -20,7 +22,7 @@ from jaxtyping import Float
 from omegaconf import OmegaConf
 from torch import Tensor
 
-from alkbald.acquisition import Batch, bald, batchbald, kbald
+from alkbald.acquisition import Batch, adaptive_kbald, bald, batchbald, conservative_bald, dynamic_bald, kbald
 from alkbald.data import Data, load
 from alkbald.errors import UserError, errors_in_one_line
 from alkbald.information import joint_mutual_information, total_correlation
@@ -37,6 +39,20 @@ METHODS: dict[str, tuple[Callable[..., Batch], int]] = {
     "3-BALD": (partial(kbald, order=3), 20),
     "4-BALD": (partial(kbald, order=4), 10),
     "BatchBALD": (batchbald, 30),
+}
+
+#: By what they are asked for, methods that choose a size or an order, and the largest size; one criterion at a time.
+_ALONE = partial(dynamic_bald, divergence=None, non_positive=False, share_of_log_k=None)
+CHOOSING: dict[str, tuple[Callable[..., Batch], int]] = {
+    "dynamic, divergence 0.1": (partial(_ALONE, divergence=0.1), 40),
+    "dynamic, divergence 0.3": (partial(_ALONE, divergence=0.3), 40),
+    "dynamic, 0.95 log K": (partial(_ALONE, share_of_log_k=0.95), 40),
+    "dynamic, positive gains": (partial(_ALONE, non_positive=True), 40),
+    "conservative, 0.1 nats a pair": (partial(conservative_bald, threshold=0.1), 40),
+    "conservative, 0.02 nats a pair": (partial(conservative_bald, threshold=0.02), 40),
+    "conservative, the paper's budget": (partial(conservative_bald, threshold=None), 40),
+    "adaptive order, 5 points": (adaptive_kbald, 5),
+    "adaptive order, 10 points": (adaptive_kbald, 10),
 }
 
 
@@ -60,6 +76,21 @@ def quality(
             rows.append(row | {"total_correlation": total_correlation(chosen, joint)})
         print(f"  {name}: a batch of {len(batch)} believed to be worth {batch.scores[-1]:.3f}, worth {joint:.3f}")
     return pd.DataFrame(rows)
+
+
+def choices(log_probs: Float[Tensor, "N K C"], *, outcomes: int = 100_000, largest: int = 40) -> pd.DataFrame:
+    """A row a method that chooses a size or an order: what it chose and why, and what that is worth."""
+    rows = []
+    for name, (method, size) in CHOOSING.items():
+        batch = method(log_probs, min(size, largest, len(log_probs)))
+        joint, error = joint_mutual_information(batch.log_probs, num_outcomes=outcomes)
+        chosen = {"method": name, "size": len(batch), "decision": batch.decision, "score": batch.scores[-1]}
+        rows.append(chosen | {"joint": joint, "error": error})
+        print(f"  {name}: {len(batch)} points ({batch.decision}), worth {joint:.3f}", flush=True)
+    table = pd.DataFrame(rows)
+    best = batchbald(log_probs, int(table["size"].max())).log_probs
+    worth = {size: joint_mutual_information(best[:size], num_outcomes=outcomes)[0] for size in set(table["size"])}
+    return table.assign(batchbald=table["size"].map(worth))
 
 
 def run_on_record(folder: Path, data_root: str) -> tuple[Settings, Data]:
@@ -110,24 +141,30 @@ def main() -> None:
     parser.add_argument("--labels", type=int, nargs="+", default=[20, 100], help="labelled-set sizes of its rounds")
     parser.add_argument("--data", default="data", help="folder of downloads")
     parser.add_argument("--output", type=Path, default=Path("runs/approximation_quality"))
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), help="all of them if not said")
-    parser.add_argument("--largest", type=int, default=30, help="largest batch; smaller for higher orders")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, help="all if not said, and those that choose")
+    parser.add_argument("--largest", type=int, default=40, help="largest batch; 30, and less of higher orders, anyway")
     arguments = parser.parse_args()
     if arguments.largest < 1:
         raise UserError(f"--largest must be at least 1, got {arguments.largest}")
     settings, data = run_on_record(arguments.run, arguments.data)
-    rounds = [labelled_at(arguments.run, data, size) for size in arguments.labels]
+    rounds = [labelled_at(arguments.run, data, size) for size in dict.fromkeys(arguments.labels)]
     arguments.output.mkdir(parents=True, exist_ok=True)
-    tables = []
+    OmegaConf.save(OmegaConf.structured(settings), arguments.output / "settings.yaml")
+    write_provenance(arguments.output, data.pool_inputs.device)
+    tables: dict[str, list[pd.DataFrame]] = {"quality": [], "choices": []}
     for number, labelled in rounds:
         print(f"{len(labelled)} labels", flush=True)
         log_probs = log_probs_of_round(settings, data, number, labelled)
-        table = quality(log_probs, methods=arguments.methods, largest=arguments.largest)
-        table.insert(0, "labelled", len(labelled))
-        tables.append(table)
-        path = arguments.output / "quality.csv"
-        pd.concat(tables).to_csv(path, index=False, float_format="%.5f", lineterminator="\n")
-    write_provenance(arguments.output, data.pool_inputs.device)
+        methods = dict.fromkeys(arguments.methods or METHODS)
+        tables["quality"].append(quality(log_probs, methods=methods, largest=arguments.largest))
+        if arguments.methods is None:
+            tables["choices"].append(choices(log_probs, largest=arguments.largest))
+        for name, parts in tables.items():
+            if parts:
+                parts[-1].insert(0, "labelled", len(labelled))
+                parts[-1].insert(1, "num_samples", settings.num_samples)
+                path = arguments.output / f"{name}.csv"
+                pd.concat(parts).to_csv(path, index=False, float_format="%.5f", lineterminator="\n")
     print(f"recorded in {arguments.output}")
 
 

@@ -6,7 +6,7 @@ Takes the labelled sets of a run on record, trains the models of its rounds agai
 from a random part of the pool by the first K samples. What the batch is worth is evaluated twice: with the samples that
 chose it, which is at most log K, and with samples that did not, as many as the largest K. Writes OUTPUT/worth.csv:
 labelled, num_samples, position in the batch, joint mutual information (nats) and its standard error, and the same held
-out; and OUTPUT/provenance.json.
+out; settings.yaml and provenance.json.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 from approximation_quality import labelled_at, log_probs_of_round, run_on_record
 from jaxtyping import Float
+from omegaconf import OmegaConf
 from torch import Tensor
 
 from alkbald.acquisition import batchbald
@@ -57,13 +58,15 @@ def main() -> None:
     if min(arguments.samples) < 1 or arguments.outcomes < 2:
         raise UserError("--samples must be at least 1, --outcomes at least 2")
     settings, data = run_on_record(arguments.run, arguments.data)
-    rounds = [labelled_at(arguments.run, data, size) for size in arguments.labels]
+    rounds = [labelled_at(arguments.run, data, size) for size in dict.fromkeys(arguments.labels)]
     points = min(arguments.pool, len(data.pool_labels) - max(arguments.labels))
     if not 1 <= arguments.largest <= points:
         raise UserError(f"--largest must be from 1 to the {points} points of the pool, got {arguments.largest}")
     arguments.output.mkdir(parents=True, exist_ok=True)
     most = max(arguments.samples)
     settings = replace(settings, num_samples=2 * most)
+    OmegaConf.save(OmegaConf.structured(settings), arguments.output / "settings.yaml")
+    write_provenance(arguments.output, data.pool_inputs.device)
     tables = []
     for number, labelled in rounds:
         print(f"{len(labelled)} labels", flush=True)
@@ -73,7 +76,6 @@ def main() -> None:
         table.insert(0, "labelled", len(labelled))
         tables.append(table)
         pd.concat(tables).to_csv(arguments.output / "worth.csv", index=False, float_format="%.5f", lineterminator="\n")
-    write_provenance(arguments.output, data.pool_inputs.device)
     print(f"recorded in {arguments.output}")
 
 
