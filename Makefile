@@ -26,8 +26,8 @@ demo: $(INSTALLED)  ## 2-BALD and random acquisition on bundled digits: a table 
 # overrides of the sweeps), DATA (folder of downloads), FIGURE3 and TABLE1 (overrides of these), LABELS and CONJECTURE
 # (labelled-set sizes whose models are studied) change what they do.
 RESULTS ?= results
-REPRODUCTION ?= runs/reproduction
 PROTOCOL ?=
+REPRODUCTION ?= runs/reproduction$(addprefix -,$(PROTOCOL))
 SEEDS ?= 0,1,2,3,4
 SWEEP ?=
 FIGURE3 ?=

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alkbald.tables import CURVE, by_trial, interpolated, interval_of_mean, unfinished
+from alkbald.tables import CURVE, by_trial, curve_names, interpolated, interval_of_mean, unfinished
 
 #: How methods are written.
 NAMES = {
@@ -49,9 +49,14 @@ def _name(curve: pd.DataFrame) -> str:
     return f"{NAMES.get(method, method)} {curve['acq_size'].iloc[0]}"
 
 
+def _number_of_trials(curve: pd.DataFrame) -> str:
+    seeds = curve["seed"].nunique()
+    return f"{seeds} {'trial' if seeds == 1 else 'trials'}"
+
+
 def _trials(curve: pd.DataFrame) -> str:
-    seeds, cut_short = curve["seed"].nunique(), unfinished(curve)
-    return f"({seeds} {'trial' if seeds == 1 else 'trials'}{f', {cut_short} unfinished' if cut_short else ''})"
+    cut_short = unfinished(curve)
+    return f"({_number_of_trials(curve)}{f', {cut_short} unfinished' if cut_short else ''})"
 
 
 def learning_curves(
@@ -132,7 +137,7 @@ def approximation_quality(quality: pd.DataFrame) -> Figure:
     """What batches are worth over their size, and by how much their method's score is off; a column a labelled set.
 
     Args:
-        quality: columns labelled, method, position, score, joint.
+        quality: columns labelled, num_samples, method, position, score, joint.
     """
     sizes = quality["labelled"].unique()
     figure, grid = plt.subplots(
@@ -145,6 +150,8 @@ def approximation_quality(quality: pd.DataFrame) -> Figure:
             grid[0, column].plot(curve["position"], curve["joint"], **style)
             grid[1, column].plot(curve["position"], curve["score"] - curve["joint"], **style)
         grid[0, column].set_title(f"{size} labels")
+        log_k = np.log(part["num_samples"].iloc[0])  # no batch is worth more, whatever is chosen
+        grid[0, column].axhline(log_k, color="black", linewidth=0.8, label="log K")
         grid[1, column].axhline(0, color="black", linewidth=0.8)
         grid[1, column].set_yscale("symlog", linthresh=0.1)
         grid[1, column].set_xlabel("points in the batch")
@@ -152,7 +159,7 @@ def approximation_quality(quality: pd.DataFrame) -> Figure:
             axes.grid(alpha=0.3)
     grid[0, 0].set_ylabel("joint mutual information (nats)")
     grid[1, 0].set_ylabel("score - joint mutual information (nats)")
-    grid[0, 0].legend(loc="lower right")
+    grid[0, 0].legend(loc="lower right", fontsize="small")
     return figure
 
 
@@ -175,7 +182,8 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
         used_up = interpolated(by_trial(curve, "share_of_log_k")).mean(axis=1) > 0.95
         for axes, column in zip(grid, ("total_correlation", "share"), strict=True):
             mean = interpolated(by_trial(curve, column)).mean(axis=1)
-            axes.plot(mean.index, mean, label=_name(curve), **_style(number))
+            label = f"{_name(curve)} ({_number_of_trials(curve)})"
+            axes.plot(mean.index, mean, label=label, **_style(number))
             axes.scatter(
                 mean.index[used_up], mean[used_up], s=16, facecolors="none", edgecolors=_style(number)["color"]
             )
@@ -194,8 +202,10 @@ def bald_beside_batchbald(batches: pd.DataFrame) -> Figure:
     scores is total correlation: the paper conjectures that it vanishes, and 1-BALD becomes BatchBALD.
 
     Args:
-        batches: columns labelled, method, joint, total_correlation.
+        batches: columns labelled, num_samples, method, position, joint, total_correlation; of one run, so that every
+            point is one model.
     """
+    size, num_samples = batches[["position", "num_samples"]].iloc[0]
     figure, (worth, share) = plt.subplots(1, 2, figsize=(8, 3.4), layout="constrained")
     for number, (method, curve) in enumerate(batches.groupby("method")):
         style = _style(number) | {"label": method, "marker": "o", "markersize": 4}
@@ -206,13 +216,14 @@ def bald_beside_batchbald(batches: pd.DataFrame) -> Figure:
     share.set(xlabel="labelled training images", ylabel="total correlation / sum of BALD scores", ylim=(0, None))
     for axes in (worth, share):
         axes.grid(alpha=0.3)
-    worth.legend()
+    worth.axhline(np.log(num_samples), color="black", linewidth=0.8, label="log K")
+    worth.legend(title=f"batches of {size}, K = {num_samples}, one run", fontsize="small")
     return figure
 
 
 def _curves(rounds: pd.DataFrame, order: Sequence[str]) -> list[pd.DataFrame]:
     """The rounds of each of these curves (METHOD-ACQSIZE) that is there."""
-    names = rounds["method"] + "-" + rounds["acq_size"].astype(str)
+    names = curve_names(rounds)
     return [rounds[names == name] for name in order if (names == name).any()]
 
 
@@ -255,8 +266,8 @@ def ceiling(worth: pd.DataFrame, rounds: pd.DataFrame | None = None) -> Figure:
 
 
 def dynamic_batch_sizes(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
-    """Accuracy over labels and over rounds, and batch sizes: means over trials, with 95% intervals, as far as all of a
-    curve's trials have come.
+    """Accuracy over labels and over rounds, and batch sizes: means over trials as far as all of a curve's trials have
+    come, with 95% intervals from three trials on; of two, the trials.
 
     Args:
         rounds: of `tables.load_runs`.

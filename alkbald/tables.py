@@ -57,6 +57,16 @@ def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def curve_names(rounds: pd.DataFrame) -> pd.Series:
+    """METHOD-ACQSIZE of every round."""
+    return rounds["method"] + "-" + rounds["acq_size"].astype(str)
+
+
+def last_size(curve: pd.DataFrame) -> int:
+    """The labelled-set size that all trials of a curve have come to."""
+    return int(curve.groupby("seed")["labelled"].max().min())
+
+
 def interval_of_mean(values: pd.Series) -> float:
     """Half the width of the 95% confidence interval of the mean, by Student's t; NaN of a single value."""
     return values.sem() * t.ppf(0.975, len(values) - 1) if len(values) > 1 else float("nan")
@@ -118,6 +128,26 @@ def rounds_needed(rounds: pd.DataFrame, threshold: float) -> dict[str, pd.Series
         f"{method}-{acq_size}": of_curve.droplevel([0, 1])
         for (method, acq_size), of_curve in first.groupby(level=[0, 1])
     }
+
+
+def rounds_beside(rounds: pd.DataFrame, reference: str, order: list[str], thresholds: list[float]) -> pd.DataFrame:
+    """How often curves ask for labels until they are so accurate, and how much oftener than the reference does.
+
+    A row a threshold and curve: the labelled-set size that all its trials have come to, how many trials there are and
+    reach the threshold, their mean rounds, and over the pairs of trials that both reach it, the mean difference and its
+    95% interval.
+    """
+    last = {name: last_size(curve) for name, curve in rounds.groupby(curve_names(rounds))}
+    rows = []
+    for threshold in thresholds:
+        needed = rounds_needed(rounds, threshold)
+        for name in (name for name in order if name in needed):
+            row = {"curve": name, "labels up to": last[name], "accuracy": threshold, "of": len(needed[name])}
+            row |= {"reach it": needed[name].count(), "rounds": needed[name].mean()}
+            if name != reference:
+                row |= {"less": reference} | paired_difference(needed[name], needed[reference])
+            rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def mean_accuracy(accuracy: pd.Series, grid: list[int]) -> float:

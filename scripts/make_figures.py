@@ -33,10 +33,11 @@ from alkbald.figures import (
 from alkbald.tables import (
     beside_published,
     check_comparable,
+    curve_names,
+    last_size,
     load_runs,
-    paired_difference,
     paired_differences,
-    rounds_needed,
+    rounds_beside,
     summary,
     trials,
 )
@@ -50,7 +51,7 @@ REFERENCE = "2bald-10"
 REFERENCE_SAMPLES = 100
 TOTAL_CORRELATION = ["bald-10", "2bald-10", "batchbald-10", "batchbald-5", "random-10"]
 SIZES, THRESHOLDS = [100, 200, 300], [0.90, 0.95]
-GRID = list(range(20, 301, 40))  # sizes that batches of 5, 10, 20 and 40 all come by
+GRID = list(range(20, 301, 40))  # sizes that batches of 5, 10, 20 and 40 come by; chosen sizes are interpolated
 DIFFERENCES = {"curve": "", "less": "", "at": "", "trials": "", "difference": "+.4f", "low": "+.4f", "high": "+.4f"}
 
 
@@ -76,7 +77,7 @@ def save_table(table: pd.DataFrame, path: Path, formats: dict[str, str]) -> None
 def curves_of(results: Path, wanted: list[str]) -> tuple[pd.DataFrame, list[str]]:
     """The rounds of these curves, and which of the curves are not there."""
     rounds = load_runs([results / "learning_curves"])
-    names = rounds["method"] + "-" + rounds["acq_size"].astype(str)
+    names = curve_names(rounds)
     return rounds[names.isin(wanted)], [name for name in wanted if name not in set(names)]
 
 
@@ -174,7 +175,9 @@ def correlation(results: Path, output: Path) -> None:
 def conjecture(results: Path, output: Path) -> None:
     """Whether 1-BALD's batches become BatchBALD's as labels grow: whole pools, the largest batches on record."""
     table = pd.read_csv(results / "conjecture" / "quality.csv")
-    batches = table[table["position"] == table["position"].max()].drop(columns=["score", "error"])
+    batches = table[table["position"] == table["position"].max()]
+    if lacking := {"BALD", "BatchBALD"} - set(batches["method"]):
+        raise RecordError(f"{' and '.join(lacking)} is not in {results}/conjecture")
     save(bald_beside_batchbald(batches), output / "conjecture")
     joint = batches.pivot(index="labelled", columns="method", values="joint")
     repeated = batches.pivot(index="labelled", columns="method", values="total_correlation")
@@ -209,7 +212,9 @@ def study_ceiling(results: Path, output: Path) -> None:
         curves = {f"{name}, {k}": curve for k, named in curves.items() for name, curve in named.items()}
         reference = f"batchbald-{acq_size}, K = {REFERENCE_SAMPLES}"
         if reference in curves:
-            tables.append(paired_differences(curves, reference, [100, 180, 300], [20, 60, 100, 140, 180]))
+            last = min(last_size(runs) for _, runs in of_size.groupby("num_samples"))
+            sizes, grid = ([size for size in part if size <= last] for part in ([60, 100, 180, 300], GRID))
+            tables.append(paired_differences(curves, reference, sizes, grid))
         else:
             print(f"ceiling: {reference} is not there")
     save(ceiling(worth, rounds), output / "ceiling")
@@ -227,17 +232,10 @@ def study_dynamic(results: Path, output: Path) -> None:
         print(f"dynamic: {curve} is not there")
     check_comparable(rounds)
     save(dynamic_batch_sizes(rounds, [*DYNAMIC, *FIXED]), output / "dynamic")
-    rows = []
-    for threshold in THRESHOLDS:
-        needed = rounds_needed(rounds, threshold)
-        for name in (name for name in [*DYNAMIC, *FIXED] if name in needed):
-            reached = {"of": len(needed[name]), "reach it": needed[name].count(), "rounds": needed[name].mean()}
-            rows.append({"curve": name, "accuracy": threshold} | reached)
-            if name != REFERENCE:
-                rows[-1] |= {"less": REFERENCE} | paired_difference(needed[name], needed[REFERENCE])
-    formats = {"curve": "", "accuracy": ".0%", "of": "", "reach it": "", "rounds": ".1f", "less": "", "trials": ".0f"}
-    formats |= dict.fromkeys(["difference", "low", "high"], "+.1f")
-    save_table(pd.DataFrame(rows), output / "dynamic_rounds", formats)
+    table = rounds_beside(rounds, REFERENCE, [*DYNAMIC, *FIXED], THRESHOLDS)
+    formats = {"curve": "", "labels up to": "", "accuracy": ".0%", "of": "", "reach it": "", "rounds": ".1f"}
+    formats |= {"less": "", "trials": ".0f"} | dict.fromkeys(["difference", "low", "high"], "+.1f")
+    save_table(table, output / "dynamic_rounds", formats)
     batches = rounds.dropna(subset=["decision"]).groupby(["method", "acq_size", "decision"])["batch"]
     decisions = batches.agg(["count", "mean", "min", "max"]).reset_index()
     formats = {"method": "", "acq_size": "", "decision": "", "count": "", "mean": ".1f", "min": ".0f", "max": ".0f"}

@@ -10,6 +10,7 @@ from alkbald import loop
 from alkbald.figures import (
     acquired_images,
     approximation_quality,
+    bald_beside_batchbald,
     ceiling,
     dynamic_batch_sizes,
     learning_curves,
@@ -90,9 +91,21 @@ def drawn(axes) -> dict[str, list[float]]:
 
 def test_approximation_quality_is_worth_and_what_the_score_adds_to_it():
     positions = {"labelled": 20, "method": "BALD", "position": [1, 2], "score": [0.5, 1.0], "joint": [0.5, 0.75]}
-    above, below = approximation_quality(pd.DataFrame(positions)).axes
+    above, below = approximation_quality(pd.DataFrame(positions | {"num_samples": 8})).axes
     assert drawn(above)["BALD"] == [0.5, 0.75]
+    assert drawn(above)["log K"] == pytest.approx([np.log(8)] * 2)
     assert drawn(below)["BALD"] == [0.0, 0.25]
+
+
+def test_bald_beside_batchbald_is_worth_and_the_share_of_total_correlation():
+    batches = pd.DataFrame({"labelled": [20, 20, 60, 60], "method": ["BALD", "BatchBALD"] * 2, "position": 5})
+    batches = batches.assign(num_samples=8, joint=[1.0, 1.5, 1.2, 1.6], total_correlation=[1.0, 0.5, 0.4, 0.4])
+    worth, share = bald_beside_batchbald(batches).axes
+    assert drawn(worth)["BALD"] == [1.0, 1.2]
+    assert drawn(worth)["BatchBALD"] == [1.5, 1.6]
+    assert drawn(share)["BALD"] == pytest.approx([0.5, 0.25])
+    assert drawn(share)["BatchBALD"] == pytest.approx([0.25, 0.2])
+    assert worth.get_legend().get_title().get_text() == "batches of 5, K = 8, one run"
 
 
 def rounds_of(method: str, seed: int, **columns) -> pd.DataFrame:
@@ -139,6 +152,6 @@ def test_total_correlation_marks_batches_that_use_up_log_k():
         "bald", 0, labelled=[20, 60, 100], total_correlation=[1.0, 4.0, None], joint_mutual_information=[3.0, 4.6, None]
     ).assign(share_of_log_k=[0.65, 0.99, None])
     whole, share = total_correlation(rounds, ["bald-40"]).axes
-    assert drawn(whole) == {"BALD 40": [1.0, 4.0]}
-    assert drawn(share)["BALD 40"] == pytest.approx([0.25, 4 / 8.6])
+    assert drawn(whole) == {"BALD 40 (1 trial)": [1.0, 4.0]}
+    assert drawn(share)["BALD 40 (1 trial)"] == pytest.approx([0.25, 4 / 8.6])
     assert whole.collections[0].get_offsets().tolist() == [[60, 4.0]]

@@ -83,13 +83,18 @@ def test_bald_beside_batchbald_at_the_largest_size(tmp_path):
         (20, "BatchBALD", 2, 1.5, 1.5, 0.0, 0.3),
     ]
     columns = ["labelled", "method", "position", "score", "joint", "error", "total_correlation"]
-    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "conjecture" / "quality.csv", index=False)
+    table = pd.DataFrame(rows, columns=columns).assign(num_samples=8)
+    table.to_csv(tmp_path / "conjecture" / "quality.csv", index=False)
     done = make_figures("--results", tmp_path, "--only", "conjecture")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "figures" / "conjecture.png").stat().st_size > 10_000
     assert (tmp_path / "figures" / "conjecture.md").read_text().splitlines()[-1] == (
         "| 20 | 1.200 | 1.500 | 80.0% | 33.3% | 16.7% |"
     )
+    table[table["method"] == "BALD"].to_csv(tmp_path / "conjecture" / "quality.csv", index=False)
+    done = make_figures("--results", tmp_path, "--only", "conjecture")
+    assert done.returncode == 2
+    assert "conjecture is not made: BatchBALD is not in" in done.stdout
 
 
 def test_runs_that_cannot_be_compared_leave_the_rest_to_be_made(tmp_path):

@@ -84,15 +84,31 @@ def test_workers_side_by_side_share_the_cores(tmp_path):
     [
         ("figure1", {("2bald", 10), ("batchbald", 5), ("random", 10), ("bald", 10), ("batchbald", 10)}),
         ("figure2", {("2bald", 10), ("2bald", 20), ("2bald", 40)}),
+        (
+            "dynamic",
+            {("positive_bald", 40), ("dynamic_bald", 40), ("conservative_bald", 40), ("bald", 40)}
+            | {("2bald", 10), ("2bald", 20), ("2bald", 40)},
+        ),
+        ("ceiling", {("batchbald", 20), ("batchbald", 40)}),
+        ("quality", {("2bald", 10)}),
     ],
 )
-def test_the_sweeps_of_the_figures(figure, curves, tmp_path):
+def test_the_sweeps_of_the_figures_and_studies(figure, curves, tmp_path):
     done = sweep(tmp_path, f"experiment={figure}", "seed=0", "max_labels=20", "protocol=cpu")
     assert done.returncode == 0, done.stderr
     configs = [OmegaConf.load(path) for path in tmp_path.rglob("config.yaml")]
     assert {config.pool_sample for config in configs} == {5000}
     assert len(configs) == len(curves)
     assert {(config.method.name, config.acq_size) for config in configs} == curves
+
+
+def test_the_sweep_of_the_ceiling_is_over_samples(tmp_path):
+    small = [override for override in SMALL if not override.startswith("num_samples")]
+    line = [sys.executable, "run.py", "-m", "experiment=ceiling", "data=digits", f"out={tmp_path}", "threads=1"]
+    line += [*small, "seed=0", "acq_size=20", "max_labels=20"]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert sorted(OmegaConf.load(path).num_samples for path in tmp_path.rglob("config.yaml")) == [20, 100, 500, 1000]
 
 
 def test_the_runs_of_a_sweep_take_the_gpus_in_turn(monkeypatch):

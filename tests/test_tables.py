@@ -16,6 +16,7 @@ from alkbald.tables import (
     load_runs,
     mean_accuracy,
     paired_differences,
+    rounds_beside,
     rounds_needed,
     summary,
     trials,
@@ -116,6 +117,29 @@ def test_rounds_needed_count_the_times_that_labels_were_asked_for():
     assert needed["bald-10"].to_dict() == {0: 1}
     assert needed["2bald-10"][0] == 0
     assert math.isnan(needed["2bald-10"][1])
+
+
+def test_rounds_beside_a_reference_are_ours_less_its():
+    rounds = pd.DataFrame(
+        {
+            "method": ["2bald"] * 8 + ["bald"] * 4,
+            "acq_size": [10] * 8 + [40] * 4,
+            "seed": [0] * 4 + [1] * 4 + [0, 0, 1, 1],
+            "round": [0, 1, 2, 3] * 2 + [0, 1] * 2,
+            "labelled": [20, 30, 40, 50] * 2 + [20, 60] * 2,
+            "accuracy": [0.5, 0.6, 0.7, 0.9, 0.5, 0.6, 0.9, 0.9] + [0.5, 0.95] * 2,
+        }
+    )
+    table = rounds_beside(rounds, "2bald-10", ["bald-40", "2bald-10", "random-10"], [0.9, 0.93]).set_index("curve")
+    first = table[table["accuracy"] == 0.9]
+    assert first["rounds"].to_dict() == {"bald-40": 1.0, "2bald-10": 2.5}
+    assert first["labels up to"].to_dict() == {"bald-40": 60, "2bald-10": 50}
+    assert first.loc["bald-40", "difference"] == -1.5  # of -2 and -1
+    half = 0.5 * 12.706  # standard error times t of one degree of freedom
+    assert first.loc["bald-40", ["low", "high"]].tolist() == pytest.approx([-1.5 - half, -1.5 + half], abs=1e-3)
+    second = table[table["accuracy"] == 0.93]
+    assert second["reach it"].to_dict() == {"bald-40": 2, "2bald-10": 0}
+    assert second.loc["bald-40", "trials"] == 0  # no pair reaches it
 
 
 def test_area_is_the_mean_of_the_curve():

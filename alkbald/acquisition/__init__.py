@@ -10,7 +10,7 @@ from alkbald.acquisition.bald import bald
 from alkbald.acquisition.batch import Batch
 from alkbald.acquisition.batchbald import batchbald
 from alkbald.acquisition.conservative import conservative_bald
-from alkbald.acquisition.dynamic import adaptive_kbald, dynamic_bald
+from alkbald.acquisition.dynamic import adaptive_kbald, dynamic_bald, positive_bald
 from alkbald.acquisition.epig import epig
 from alkbald.acquisition.kbald import kbald, kbald_scores
 from alkbald.acquisition.large_batchbald import large_batchbald, power_large_batchbald
@@ -26,7 +26,7 @@ METHODS: dict[str, Callable[..., Batch]] = {
     "kbald": kbald,
     "batchbald": batchbald,
     "dynamic_bald": dynamic_bald,
-    "positive_bald": partial(dynamic_bald, divergence=None, share_of_log_k=None),
+    "positive_bald": positive_bald,
     "adaptive_kbald": adaptive_kbald,
     "conservative_bald": conservative_bald,
     "power_bald": power_bald,
@@ -60,6 +60,7 @@ __all__ = [
     "kbald",
     "kbald_scores",
     "large_batchbald",
+    "positive_bald",
     "power_bald",
     "power_large_batchbald",
     "random",

@@ -57,9 +57,11 @@ class Batch:
 
     @property
     def first_non_positive(self) -> int | None:
-        """The first position whose pick did not raise the score; None if all did, or if there is no score."""
+        """The first position whose pick did not raise the score by more than rounding (`tie_margin`); None if all did,
+        or if there is no score."""
+        margin = tie_margin(self.log_probs.dtype)
         steps = zip([0.0, *self.scores], self.scores, strict=False)
-        return next((i for i, (before, after) in enumerate(steps) if after <= before), None)
+        return next((i for i, (before, after) in enumerate(steps) if after <= before + margin), None)
 
 
 def check_batch_size(batch_size: int, pool_size: int) -> None:
@@ -69,5 +71,6 @@ def check_batch_size(batch_size: int, pool_size: int) -> None:
 
 
 def tie_margin(dtype: torch.dtype) -> float:
-    """Nats by which two gains of equal points may differ through rounding (float32, C = 10: observed below 1e-6)."""
-    return 2e-6 if dtype == torch.float32 else 1e-12
+    """Nats by which two gains of equal points may differ through rounding (float32, C = 10: observed below 1e-6), of
+    predictions of this type: all but float64 are computed with in float32."""
+    return 1e-12 if dtype == torch.float64 else 2e-6

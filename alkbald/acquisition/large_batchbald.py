@@ -1,10 +1,12 @@
 """Large BatchBALD: pairs of points in place of all of them, and its stochastic form.
 
 Its idea and 2-BALD's are the same, and were had at the same time [Kirsch2023, "Concurrent work"], whose account is
-followed here: each pair counts once, as inclusion and exclusion have it, and what is taken off is what a point shares
-with the batch. In the authors' repository (stat-ml/large_batch_bald) an early formula sums over ordered pairs, so that
-what two points share is taken off twice, and the program scores every point once, by what it shares with the whole
-pool, and takes or draws all of the batch at once.
+followed here: each pair counts once, and what a point shares with the batch is taken off, the sign that inclusion and
+exclusion give: I[Y_i, Y_j; Omega] = I[Y_i; Omega] + I[Y_j; Omega] - I[Y_i; Y_j]. Their own paper could not be read for
+this. Their repository (stat-ml/large_batch_bald) departs from that in several ways: an early formula sums over ordered
+pairs, so that what two points share would be taken off twice; the program scores every point once, by the other points
+of its chunk of the pool, and takes or draws the whole batch at once; its pair term has log(1 + p) in place of log p,
+which makes it no mutual information; and it negates that term before taking it off, which adds it.
 
 References:
     [Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations.

@@ -53,6 +53,8 @@ def softmax_bald(
 ) -> Batch:
     """B points without replacement, with probability proportional to exp(beta BALD). [Kirsch2021, SoftmaxBALD]
 
+    BALD is hardly above one nat with ten classes, so beta = 1 prefers no point to another by much more than e.
+
     Arguments, result and errors as of `power_bald`.
     """
     return _drawn(log_probs, batch_size, lambda bald: bald, beta, generator, device)
