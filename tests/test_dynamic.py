@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import random_log_probs
 
-from alkbald.acquisition import adaptive_kbald, dynamic_bald, kbald, kbald_scores, positive_bald
+from alkbald.acquisition import adaptive_kbald, dynamic_bald, kbald, positive_bald
 from alkbald.acquisition.kbald import table_rows
 
 NO_CRITERION = {"divergence": None, "non_positive": False, "share_of_log_k": None}
@@ -113,6 +113,4 @@ def test_adaptive_kbald_foresees_seconds_by_its_outcome_tables(monkeypatch):
         clock = itertools.count()
         tick = SimpleNamespace(perf_counter=lambda ticks=clock: float(next(ticks)))
         monkeypatch.setattr("alkbald.acquisition.dynamic.time", tick)
-            "alkbald.acquisition.dynamic.time", SimpleNamespace(perf_counter=lambda ticks=clock: float(next(ticks)))
-        )
         assert adaptive_kbald(log_probs, 6, tolerance=1e-9, seconds=seconds).decision.endswith(f"({reason})")

@@ -1,4 +1,4 @@
-"""The methods beyond BALD, k-BALD and BatchBALD, against enumeration; drawn batches are in test_stochastic.py."""
+"""The methods beyond BALD, k-BALD and BatchBALD, against enumeration; drawn batches and chosen sizes have their own files."""
 
 import importlib
 import itertools
