@@ -217,7 +217,8 @@ def bald_beside_batchbald(batches: pd.DataFrame) -> Figure:
     for axes in (worth, share):
         axes.grid(alpha=0.3)
     worth.axhline(np.log(num_samples), color="black", linewidth=0.8, label="log K")
-    worth.legend(title=f"batches of {size}, K = {num_samples}, one run", fontsize="small")
+    title = f"batches of {size}, K = {num_samples}, one run"
+    worth.legend(title=title, fontsize="small", title_fontsize="small")
     return figure
 
 

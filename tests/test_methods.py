@@ -1,4 +1,4 @@
-"""The methods beyond BALD, k-BALD and BatchBALD, against enumeration; drawn batches and chosen sizes have their own files."""
+"""The methods beyond BALD, k-BALD and BatchBALD, against enumeration; test_dynamic.py and test_stochastic.py go on."""
 
 import importlib
 import itertools
