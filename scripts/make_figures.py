@@ -48,6 +48,7 @@ FIGURE_2 = ["2bald-10", "2bald-20", "2bald-40"]
 DYNAMIC = ["positive_bald-40", "dynamic_bald-40", "conservative_bald-40"]
 FIXED = ["2bald-10", "2bald-20", "2bald-40", "bald-40"]
 REFERENCE = "2bald-10"
+CONTROL = "bald-40"  # as large, and nothing chosen
 REFERENCE_SAMPLES = 100
 TOTAL_CORRELATION = ["bald-10", "2bald-10", "batchbald-10", "batchbald-5", "random-10"]
 SIZES, THRESHOLDS = [100, 200, 300], [0.90, 0.95]
@@ -190,7 +191,11 @@ def conjecture(results: Path, output: Path) -> None:
 
 
 def quality(results: Path, output: Path) -> None:
+    """What k-BALD believes of its batches, and what methods choose that choose a size or an order."""
     save(approximation_quality(pd.read_csv(results / "quality" / "quality.csv")), output / "quality")
+    formats = {"labelled": "", "method": "", "size": "", "decision": "", "score": ".3f", "joint": ".3f", "error": ".4f"}
+    choices = pd.read_csv(results / "quality" / "choices.csv")
+    save_table(choices, output / "choices", formats | {"batchbald": ".3f"})
 
 
 def study_ceiling(results: Path, output: Path) -> None:
@@ -236,6 +241,9 @@ def study_dynamic(results: Path, output: Path) -> None:
     formats = {"curve": "", "labels up to": "", "accuracy": ".0%", "of": "", "reach it": "", "rounds": ".1f"}
     formats |= {"less": "", "trials": ".0f"} | dict.fromkeys(["difference", "low", "high"], "+.1f")
     save_table(table, output / "dynamic_rounds", formats)
+    if CONTROL not in missing:
+        curves = {name: curve for name, curve in trials(rounds).items() if name in [*DYNAMIC, CONTROL]}
+        save_table(paired_differences(curves, CONTROL, SIZES, GRID), output / "dynamic_differences", DIFFERENCES)
     batches = rounds.dropna(subset=["decision"]).groupby(["method", "acq_size", "decision"])["batch"]
     decisions = batches.agg(["count", "mean", "min", "max"]).reset_index()
     formats = {"method": "", "acq_size": "", "decision": "", "count": "", "mean": ".1f", "min": ".0f", "max": ".0f"}

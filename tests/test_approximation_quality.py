@@ -4,7 +4,7 @@ import sys
 import brute_force
 import pandas as pd
 import pytest
-from approximation_quality import METHODS, quality
+from approximation_quality import CHOOSING, METHODS, quality
 from conftest import ROOT, SMALL, make_settings, random_log_probs
 
 from alkbald import loop
@@ -26,7 +26,7 @@ def test_scores_and_worth_of_prefixes_are_those_of_enumeration():
             assert row["joint"] == pytest.approx(joint, abs=1e-9)
             alone = sum(brute_force.joint_mutual_information(point) for point in batch.log_probs[:b].split(1))
             assert row["total_correlation"] == pytest.approx(alone - joint, abs=1e-9)
-    assert len(approximation_quality(table.assign(labelled=20)).axes) == 2
+    assert len(approximation_quality(table.assign(labelled=20, num_samples=6)).axes) == 2
 
 
 def test_the_script_trains_the_rounds_of_a_run_again(tmp_path):
@@ -35,6 +35,11 @@ def test_the_script_trains_the_rounds_of_a_run_again(tmp_path):
     subprocess.run([*map(str, command), "--output", str(tmp_path / "quality")], cwd=ROOT, check=True)
     table = pd.read_csv(tmp_path / "quality" / "quality.csv")
     assert table["labelled"].unique().tolist() == [20, 30]
+    choices = pd.read_csv(tmp_path / "quality" / "choices.csv")
+    assert choices["labelled"].value_counts().to_dict() == {20: len(CHOOSING), 30: len(CHOOSING)}
+    assert (choices["size"] <= 5).all()
+    assert (choices["joint"] <= choices["batchbald"] + 0.05).all()  # greedy is not optimal, but hardly beaten
+    assert set(choices[choices["method"] == "adaptive order, 5 points"]["decision"].str[:6]) <= {"order="}
     acquired = pd.read_csv(run.folder / "acquired.csv")
     for number, labelled in enumerate([20, 30]):  # the run's own batches begin as these do: the model is the same
         ours = table[(table["labelled"] == labelled) & (table["method"] == "2-BALD")]["score"].tolist()
@@ -63,6 +68,6 @@ def test_a_size_that_no_round_had_is_refused(small_runs):
 def test_total_correlation_is_that_of_the_records(small_runs):
     rounds = load_runs([small_runs])
     axes = total_correlation(rounds, ["bald-10", "kbald-10", "2bald-10"]).axes[0]
-    assert [line.get_label() for line in axes.lines] == ["BALD 10", "kbald 10"]
+    assert [line.get_label() for line in axes.lines] == ["BALD 10 (2 trials)", "kbald 10 (1 trial)"]
     expected = rounds[(rounds["method"] == "bald") & (rounds["labelled"] == 20)]["total_correlation"].mean()
     assert axes.lines[0].get_ydata()[0] == pytest.approx(expected)

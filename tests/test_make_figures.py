@@ -56,7 +56,7 @@ def test_of_few_runs_what_can_be_is_made_and_the_rest_is_named(tmp_path):
 def test_chosen_batch_sizes_beside_fixed_ones(tmp_path):
     out = tmp_path / "learning_curves"
     for seed in (0, 1):
-        for overrides in (["curve=2bald-10"], ["curve=dynamic_bald-40", "method.divergence=0.001"]):
+        for overrides in (["curve=2bald-10"], ["curve=bald-40"], ["curve=dynamic_bald-40", "method.divergence=0.001"]):
             run = loop.run(make_settings(out, *SMALL, *overrides, f"seed={seed}", "max_labels=60"))
     done = make_figures("--results", tmp_path, "--only", "dynamic")
     assert done.returncode == 0, done.stderr
@@ -64,10 +64,13 @@ def test_chosen_batch_sizes_beside_fixed_ones(tmp_path):
     assert (tmp_path / "figures" / "dynamic.png").stat().st_size > 10_000
     table = pd.read_csv(tmp_path / "figures" / "dynamic_rounds.csv")
     assert table[["curve", "accuracy"]].values.tolist() == [
-        [curve, accuracy] for accuracy in (0.9, 0.95) for curve in ("dynamic_bald-40", "2bald-10")
+        [curve, accuracy] for accuracy in (0.9, 0.95) for curve in ("dynamic_bald-40", "2bald-10", "bald-40")
     ]
     assert (table["of"] == 2).all()
     assert (table["reach it"] == 0).all()  # so little training reaches neither
+    beside = pd.read_csv(tmp_path / "figures" / "dynamic_differences.csv")
+    assert set(beside["curve"]) == {"dynamic_bald-40"}
+    assert set(beside["less"]) == {"bald-40"}
     decisions = pd.read_csv(tmp_path / "figures" / "dynamic_decisions.csv")
     assert "divergence" in set(decisions["decision"])
     assert decisions["max"].max() < 40
