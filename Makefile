@@ -37,12 +37,12 @@ CONJECTURE ?= 20 60 100 140 180 220 260 300
 DATA ?= data
 RUNS = data.root=$(DATA) seed=$(SEEDS) $(if $(PROTOCOL),protocol=$(PROTOCOL)) $(SWEEP)
 comma := ,
-STUDIED = $(REPRODUCTION)/learning_curves/*/2bald/acq_size=10/seed=$(firstword $(subst $(comma), ,$(SEEDS)))-* --data $(DATA)
+STUDIED = $(REPRODUCTION)/learning_curves/*/2bald/acq_size=20/seed=$(firstword $(subst $(comma), ,$(SEEDS)))-* --data $(DATA)
 
 figures: $(INSTALLED)  ## rebuild every figure and table from the records in results/ (RESULTS=FOLDER for others)
 	$(BIN)/python scripts/make_figures.py --results $(RESULTS)
 
-reproduce: $(INSTALLED)  ## make such records from nothing in runs/reproduction, then the figures; hours on a GPU (sweeps go on if stopped)
+reproduce: $(INSTALLED)  ## make such records from nothing in runs/reproduction (or -cpu), then the figures; hours on a GPU (sweeps go on if stopped)
 	$(BIN)/python run.py -m experiment=figure1 out=$(REPRODUCTION)/learning_curves $(RUNS)
 	$(BIN)/python run.py -m experiment=figure2 out=$(REPRODUCTION)/learning_curves $(RUNS)
 	$(BIN)/python scripts/score_progression.py experiment=figure3 data.root=$(DATA) out=$(REPRODUCTION) $(FIGURE3)

@@ -135,7 +135,7 @@ def rounds_beside(rounds: pd.DataFrame, reference: str, order: list[str], thresh
 
     A row a threshold and curve: the labelled-set size that all its trials have come to, how many trials there are and
     reach the threshold, their mean rounds, and over the pairs of trials that both reach it, the mean difference and its
-    95% interval.
+    95% interval (not of a curve that ended before the reference did, and with it some trials before the threshold).
     """
     last = {name: last_size(curve) for name, curve in rounds.groupby(curve_names(rounds))}
     rows = []
@@ -144,7 +144,8 @@ def rounds_beside(rounds: pd.DataFrame, reference: str, order: list[str], thresh
         for name in (name for name in order if name in needed):
             row = {"curve": name, "labels up to": last[name], "accuracy": threshold, "of": len(needed[name])}
             row |= {"reach it": needed[name].count(), "rounds": needed[name].mean()}
-            if name != reference:
+            cut_short = last[name] < last.get(reference, 0) and needed[name].isna().any()
+            if name != reference and not cut_short:  # those that got there before the end are the quick ones
                 row |= {"less": reference} | paired_difference(needed[name], needed[reference])
             rows.append(row)
     return pd.DataFrame(rows)

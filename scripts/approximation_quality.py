@@ -1,6 +1,6 @@
 """What k-BALD believes of its batches, and what they are worth, early and late in a run:
 
-    python scripts/approximation_quality.py runs/mnist/2bald/acq_size=10/seed=0-* --labels 20 300
+    python scripts/approximation_quality.py runs/mnist/2bald/acq_size=20/seed=0-* --labels 20 300
     python scripts/approximation_quality.py RUN --labels 20 100 300 --methods BALD BatchBALD --largest 5
 
 Takes the labelled sets of a run on record, trains the models of its rounds again, scores the whole pool, and lets 1- to
@@ -13,6 +13,7 @@ provenance.json.
 
 import argparse
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -149,22 +150,24 @@ def main() -> None:
     settings, data = run_on_record(arguments.run, arguments.data)
     rounds = [labelled_at(arguments.run, data, size) for size in dict.fromkeys(arguments.labels)]
     arguments.output.mkdir(parents=True, exist_ok=True)
+    settings = replace(settings, pool_sample=None)  # the whole pool, whatever the run scored
     OmegaConf.save(OmegaConf.structured(settings), arguments.output / "settings.yaml")
     write_provenance(arguments.output, data.pool_inputs.device)
-    tables: dict[str, list[pd.DataFrame]] = {"quality": [], "choices": []}
+    tables: dict[str, pd.DataFrame] = {}
+
+    def record(name: str, table: pd.DataFrame, labels: int) -> None:
+        table.insert(0, "labelled", labels)
+        table.insert(1, "num_samples", settings.num_samples)
+        tables[name] = pd.concat([tables[name], table]) if name in tables else table
+        tables[name].to_csv(arguments.output / f"{name}.csv", index=False, float_format="%.5f", lineterminator="\n")
+
     for number, labelled in rounds:
         print(f"{len(labelled)} labels", flush=True)
         log_probs = log_probs_of_round(settings, data, number, labelled)
         methods = dict.fromkeys(arguments.methods or METHODS)
-        tables["quality"].append(quality(log_probs, methods=methods, largest=arguments.largest))
+        record("quality", quality(log_probs, methods=methods, largest=arguments.largest), len(labelled))
         if arguments.methods is None:
-            tables["choices"].append(choices(log_probs, largest=arguments.largest))
-        for name, parts in tables.items():
-            if parts:
-                parts[-1].insert(0, "labelled", len(labelled))
-                parts[-1].insert(1, "num_samples", settings.num_samples)
-                path = arguments.output / f"{name}.csv"
-                pd.concat(parts).to_csv(path, index=False, float_format="%.5f", lineterminator="\n")
+            record("choices", choices(log_probs, largest=arguments.largest), len(labelled))
     print(f"recorded in {arguments.output}")
 
 

@@ -1,6 +1,6 @@
 """What batches can be worth with few and many MC-dropout samples, K: the log K ceiling.
 
-    python scripts/ceiling.py results/learning_curves/mnist/2bald/acq_size=10/seed=0-* --labels 20 300
+    python scripts/ceiling.py results/quality/mnist/2bald/acq_size=20/seed=0-* --labels 20 300
 
 Takes the labelled sets of a run on record, trains the models of its rounds again, and lets BatchBALD choose a batch
 from a random part of the pool by the first K samples. What the batch is worth is evaluated twice: with the samples that
@@ -64,7 +64,7 @@ def main() -> None:
         raise UserError(f"--largest must be from 1 to the {points} points of the pool, got {arguments.largest}")
     arguments.output.mkdir(parents=True, exist_ok=True)
     most = max(arguments.samples)
-    settings = replace(settings, num_samples=2 * most)
+    settings = replace(settings, num_samples=2 * most, pool_sample=points)
     OmegaConf.save(OmegaConf.structured(settings), arguments.output / "settings.yaml")
     write_provenance(arguments.output, data.pool_inputs.device)
     tables = []

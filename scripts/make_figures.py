@@ -174,28 +174,36 @@ def correlation(results: Path, output: Path) -> None:
 
 
 def conjecture(results: Path, output: Path) -> None:
-    """Whether 1-BALD's batches become BatchBALD's as labels grow: whole pools, the largest batches on record."""
+    """Whether 1-BALD's batches become BatchBALD's as labels grow: of whole pools, the largest batches on record; in the
+    table smaller ones too, of which K samples can tell more."""
     table = pd.read_csv(results / "conjecture" / "quality.csv")
-    batches = table[table["position"] == table["position"].max()]
-    if lacking := {"BALD", "BatchBALD"} - set(batches["method"]):
+    if lacking := {"BALD", "BatchBALD"} - set(table["method"]):
         raise RecordError(f"{' and '.join(lacking)} is not in {results}/conjecture")
-    save(bald_beside_batchbald(batches), output / "conjecture")
-    joint = batches.pivot(index="labelled", columns="method", values="joint")
-    repeated = batches.pivot(index="labelled", columns="method", values="total_correlation")
+    largest = table["position"].max()
+    save(bald_beside_batchbald(table[table["position"] == largest]), output / "conjecture")
+    chosen = table[table["position"].isin([2, 3, largest])].assign(points=table["position"])
+    joint, repeated = (
+        chosen.pivot(index=["points", "labelled"], columns="method", values=values)
+        for values in ("joint", "total_correlation")
+    )
     shares = repeated / (repeated + joint)
     rows = {f"{method}, nats": joint[method] for method in joint}
     rows |= {"BALD / BatchBALD": joint["BALD"] / joint["BatchBALD"]}
     rows |= {f"total correlation, {method}": shares[method] for method in shares}
     formats = {name: ".1%" if "/" in name or "total" in name else ".3f" for name in rows}
-    save_table(pd.DataFrame(rows).reset_index(), output / "conjecture", {"labelled": "", **formats})
+    save_table(pd.DataFrame(rows).reset_index(), output / "conjecture", {"points": "", "labelled": "", **formats})
 
 
 def quality(results: Path, output: Path) -> None:
-    """What k-BALD believes of its batches, and what methods choose that choose a size or an order."""
+    """What k-BALD believes of its batches, and what they are worth."""
     save(approximation_quality(pd.read_csv(results / "quality" / "quality.csv")), output / "quality")
+
+
+def choices(results: Path, output: Path) -> None:
+    """What methods choose that choose a size or an order."""
+    table = pd.read_csv(results / "quality" / "choices.csv")
     formats = {"labelled": "", "method": "", "size": "", "decision": "", "score": ".3f", "joint": ".3f", "error": ".4f"}
-    choices = pd.read_csv(results / "quality" / "choices.csv")
-    save_table(choices, output / "choices", formats | {"batchbald": ".3f"})
+    save_table(table, output / "choices", formats | {"batchbald": ".3f"})
 
 
 def study_ceiling(results: Path, output: Path) -> None:
@@ -218,8 +226,9 @@ def study_ceiling(results: Path, output: Path) -> None:
         reference = f"batchbald-{acq_size}, K = {REFERENCE_SAMPLES}"
         if reference in curves:
             last = min(last_size(runs) for _, runs in of_size.groupby("num_samples"))
-            sizes, grid = ([size for size in part if size <= last] for part in ([60, 100, 180, 300], GRID))
-            tables.append(paired_differences(curves, reference, sizes, grid))
+            grid = list(range(of_size["labelled"].min(), last + 1, acq_size))  # the rounds that all of them have
+            if len(grid) > 1:
+                tables.append(paired_differences(curves, reference, grid[1:], grid))
         else:
             print(f"ceiling: {reference} is not there")
     save(ceiling(worth, rounds), output / "ceiling")
@@ -260,6 +269,7 @@ MAKERS: dict[str, Callable[[Path, Path], None]] = {
     "correlation": correlation,
     "conjecture": conjecture,
     "quality": quality,
+    "choices": choices,
     "ceiling": study_ceiling,
     "dynamic": study_dynamic,
 }

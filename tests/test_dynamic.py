@@ -73,6 +73,7 @@ def test_where_nothing_can_be_learned_rounding_decides_no_size(dtype):
     for method in (positive_bald, dynamic_bald):
         batch = method(same, 20)
         assert (len(batch), batch.decision) == (1, "min_size (non_positive)")
+    assert dynamic_bald(same, 20, **NO_CRITERION | {"divergence": 0.3}).decision == "batch_size"
 
 
 def test_dynamic_bald_says_what_it_needs_memory_for():

@@ -92,7 +92,7 @@ def test_bald_beside_batchbald_at_the_largest_size(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "figures" / "conjecture.png").stat().st_size > 10_000
     assert (tmp_path / "figures" / "conjecture.md").read_text().splitlines()[-1] == (
-        "| 20 | 1.200 | 1.500 | 80.0% | 33.3% | 16.7% |"
+        "| 2 | 20 | 1.200 | 1.500 | 80.0% | 33.3% | 16.7% |"
     )
     table[table["method"] == "BALD"].to_csv(tmp_path / "conjecture" / "quality.csv", index=False)
     done = make_figures("--results", tmp_path, "--only", "conjecture")

@@ -90,7 +90,7 @@ def test_workers_side_by_side_share_the_cores(tmp_path):
             | {("2bald", 10), ("2bald", 20), ("2bald", 40)},
         ),
         ("ceiling", {("batchbald", 20), ("batchbald", 40)}),
-        ("quality", {("2bald", 10)}),
+        ("quality", {("2bald", 20)}),
     ],
 )
 def test_the_sweeps_of_the_figures_and_studies(figure, curves, tmp_path):

@@ -49,8 +49,8 @@ def conservative_bald(
 
     Returns:
         The batch; its score is the sum of its points' mutual informations less that of all pairs (2-BALD's). Its
-        decision is "batch_size", "min_bald" where all points left are below that, or "exhausted" where no point of
-        the pool was left.
+        decision is "batch_size", "min_bald" where no point of that much was left that may be taken, or "exhausted"
+        where no point of the pool was.
 
     Raises:
         ValueError: B, threshold or min_bald out of range, or log_probs that are none.
