@@ -228,7 +228,8 @@ def study_ceiling(results: Path, output: Path) -> None:
             last = min(last_size(runs) for _, runs in of_size.groupby("num_samples"))
             grid = list(range(of_size["labelled"].min(), last + 1, acq_size))  # the rounds that all of them have
             if len(grid) > 1:
-                tables.append(paired_differences(curves, reference, grid[1:], grid))
+                sizes = [size for size in (40, 60, 100, 180, 300) if size in grid]
+                tables.append(paired_differences(curves, reference, sizes, grid))
         else:
             print(f"ceiling: {reference} is not there")
     save(ceiling(worth, rounds), output / "ceiling")

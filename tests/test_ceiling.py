@@ -42,7 +42,7 @@ def test_from_runs_to_the_studys_figure_and_table(tmp_path):
     differences = pd.read_csv(tmp_path / "figures" / "ceiling_differences.csv")
     assert set(differences["curve"]) == {"batchbald-10, K = 4", "batchbald-20, K = 4"}
     assert set(differences["less"]) == {"batchbald-10, K = 100", "batchbald-20, K = 100"}
-    assert set(differences["at"]) == {100}
+    assert set(differences["at"]) == {"40", "60", "100", "area 20-100"}
 
 
 @pytest.mark.parametrize(
