@@ -2,29 +2,29 @@
 
 Axes: N inputs, K MC samples (posterior samples), C classes.
 
-Mask k is the same for all inputs, so a dropped unit can be cut out of the weights before any input is seen: about half
-of a layer's outputs and half of the next layer's inputs, a quarter of the work in the hidden layers. The layer before
-the first dropout is computed once for all masks. The function is the one that the layer-by-layer forward pass computes.
-Models that are not made of stages go through their forward pass, mask by mask.
+An `MCDropoutNet` goes through `masked`, which computes the function of the layer-by-layer forward pass with a
+fraction of its work. Models that are not made of stages go through their forward pass, mask by mask.
 """
 
 from collections.abc import Callable, Iterable
-from functools import reduce
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from alkbald.devices import float32_products, halving
 from alkbald.information import mean_log_probs
-from alkbald.model import Masks, MCDropoutModel, MCDropoutNet, Stage
+from alkbald.masked import MaskedNetwork
+from alkbald.model import Masks, MCDropoutModel, MCDropoutNet
 
 #: Arithmetic of the layers: float32; tf32 (NVIDIA GPUs: float32 with products of 10-bit mantissas); bfloat16 behind the
 #: first layer. Log-probabilities come out as float32 whichever it is.
 PRECISIONS = ("fp32", "tf32", "bf16")
 
+#: Masks that inputs go through at a time: at K = 1,000 the results of one layer under all masks (2.7 MB an input) would
+#: leave a CPU's cache no room, and a GPU's memory few inputs.
+_MASKS = 256
 #: Writes the logits of some inputs, [n, K, C].
 _Predict = Callable[[Tensor, Tensor], None]
 
@@ -52,8 +52,8 @@ def sample_log_probs(
         generator: a CPU generator; it alone decides the masks.
         precision: one of `PRECISIONS`. On the MNIST CNN bf16 moves log-probabilities by 0.02 on average, and
             probabilities by 0.02 at most.
-        memory_budget: bytes of activations held at once; default 16 MiB on CPU (what stays in cache: eight times it was
-            measured 30% slower), 2 GiB on a GPU.
+        memory_budget: bytes of activations held at once; default 64 MiB on a CPU (16 MiB for models without stages:
+            what stays in cache), 2 GiB on a GPU.
         progress: wraps the iteration over chunks, a progress bar say.
 
     Returns:
@@ -71,106 +71,36 @@ def sample_log_probs(
     log_probs = inputs.new_empty(len(inputs), num_samples, model.num_classes)
     if not len(inputs):
         return log_probs
-    if memory_budget is None:
-        memory_budget = 2**24 if device.type == "cpu" else 2**31
     done = 0
     with float32_products(tf32=precision == "tf32"):
-        size = memory_budget // _bytes_an_input(model, inputs[:1], masks)
-        predict = (_sliced if isinstance(model, MCDropoutNet) else _plain)(model, masks, num_samples, precision)
-        for chunk in progress(inputs.split(max(1, size))):
+        if isinstance(model, MCDropoutNet):
+            predict, size = _masked(model, masks, num_samples, precision, inputs[:1], memory_budget)
+        else:
+            masks = [mask.to(device) for mask in masks]
+            predict = _plain(model, masks, num_samples, precision)
+            size = _inputs_within(memory_budget or (2**24 if device.type == "cpu" else 2**31), model, inputs[:1], masks)
+        for chunk in progress(inputs.split(size)):
             out = log_probs[done : done + len(chunk)]
-            size = _in_parts(predict, chunk, out, min(max(1, size), len(chunk)))
+            size = _in_parts(predict, chunk, out, min(size, len(chunk)))
             out[:] = out.log_softmax(-1)
             done += len(chunk)
     return log_probs
 
 
-class _SlicedLayer(NamedTuple):
-    """What one mask leaves of a layer: rows of kept outputs, columns of kept inputs, the dropout scale folded in."""
-
-    stage: Stage
-    weight: Tensor
-    bias: Tensor
-
-    def __call__(self, x: Tensor) -> Tensor:
-        layer = self.stage.layer
-        if isinstance(layer, nn.Linear):
-            y = F.linear(x.flatten(1), self.weight, self.bias)
-        else:
-            y = F.conv2d(x, self.weight, self.bias, layer.stride, layer.padding, layer.dilation)
-        y = _max_pool(y, self.stage.pool)
-        return F.relu_(y) if self.stage.activation else y
-
-
-def _max_pool(x: Tensor, side: int) -> Tensor:
-    """`F.max_pool2d` without the indices that only a backward pass needs: a third of its time in bfloat16 on a CPU."""
-    for axis in (2, 3) if side > 1 else ():
-        windows = x.narrow(axis, 0, x.shape[axis] // side * side).unflatten(axis, (-1, side))
-        x = reduce(torch.maximum, windows.unbind(axis + 1))
-    return x
-
-
-class _SlicedNet(NamedTuple):
-    """The part of the network behind the first stage, for one mask."""
-
-    kept: Int[Tensor, " U"]  # units of the first stage's output that it reads
-    layers: list[_SlicedLayer]
-
-
-def _slice(model: MCDropoutNet, masks: Masks, num_samples: int, dtype: torch.dtype) -> list[_SlicedNet]:
-    first, *rest = model.stages
-    device = first.layer.weight.device
-    nets = []
-    masks = [mask.cpu() for mask in masks]  # to count what is kept of each would make a GPU wait every time
-    for k in range(num_samples):
-        remaining = iter([mask[k] for mask in masks])
-
-        def kept_units(stage: Stage, remaining=remaining) -> tuple[Tensor, Tensor]:
-            """Indices of the units that stay, and the factor by which each enters the next layer."""
-            if not stage.dropout:
-                return torch.arange(stage.units, device=device), torch.ones(stage.units, device=device)
-            mask = next(remaining)
-            kept = mask.nonzero()[:, 0]
-            if not len(kept):  # an empty layer has no product: keep one unit, with factor 0
-                kept = torch.zeros(1, dtype=torch.long)
-            return kept.to(device), (mask[kept] * stage.scale).to(device)
-
-        inputs_kept, factor = first_kept, _ = kept_units(first)
-        layers, units = [], first.units
-        for stage in rest:
-            outputs_kept, next_factor = kept_units(stage)
-            weight = stage.layer.weight[outputs_kept]
-            if isinstance(stage.layer, nn.Linear):  # behind a convolution, several features belong to one channel
-                weight = weight.unflatten(1, (units, -1))
-                weight = (weight[:, inputs_kept] * factor[:, None]).flatten(1)
-            else:
-                weight = weight[:, inputs_kept] * factor[:, None, None]
-                weight = weight.contiguous(memory_format=torch.channels_last)
-            layers.append(_SlicedLayer(stage, weight.to(dtype), stage.layer.bias[outputs_kept].to(dtype)))
-            inputs_kept, factor, units = outputs_kept, next_factor, stage.units
-        nets.append(_SlicedNet(first_kept, layers))
-    return nets
-
-
-def _sliced(model: MCDropoutNet, masks: Masks, num_samples: int, precision: str) -> _Predict:
-    """Every mask through what it leaves of the layers."""
+def _masked(
+    model: MCDropoutNet, masks: Masks, num_samples: int, precision: str, one: Tensor, memory_budget: int | None
+) -> tuple[_Predict, int]:
+    """Every mask through what it leaves of the network; and for how many inputs at a time."""
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    nets = _slice(model, masks, num_samples, dtype)
-    first = model.stages[0]
+    parts = [slice(k, min(k + _MASKS, num_samples)) for k in range(0, num_samples, _MASKS)]
+    networks = [MaskedNetwork(model, [m[part] for m in masks], part.stop - part.start, one, dtype) for part in parts]
+    budget = memory_budget or (2**26 if one.device.type == "cpu" else 2**31)
 
     def predict(inputs: Tensor, out: Tensor) -> None:
-        shared = first(inputs, None).to(dtype)
-        if inputs.dim() == 4 and shared.dim() == 4:
-            # Channels last: kept ones are gathered from runs in memory, 2.3 times the whole rate on 2 CPU cores.
-            shared = shared.permute(0, 2, 3, 1).contiguous()
-        for k, net in enumerate(nets):
-            x = shared.gather(-1, net.kept.expand(*shared.shape[:-1], -1))
-            x = x.permute(0, 3, 1, 2) if x.dim() == 4 else x
-            for layer in net.layers:
-                x = layer(x)
-            out[:, k] = x
+        for part, network in zip(parts, networks, strict=True):
+            network(inputs, out[:, part])
 
-    return predict
+    return predict, min(network.inputs_within(budget) for network in networks)
 
 
 def _plain(model: MCDropoutModel, masks: Masks, num_samples: int, precision: str) -> _Predict:
@@ -184,8 +114,8 @@ def _plain(model: MCDropoutModel, masks: Masks, num_samples: int, precision: str
     return predict
 
 
-def _bytes_an_input(model: MCDropoutModel, one: Tensor, masks: Masks) -> int:
-    """Of activations: the input and the output of every layer, one mask at a time."""
+def _inputs_within(memory_budget: int, model: MCDropoutModel, one: Tensor, masks: Masks) -> int:
+    """How many inputs fit: each takes itself and the output of every layer, one mask at a time."""
     elements = one.numel()
 
     def count(_module, _inputs, output) -> None:
@@ -198,7 +128,7 @@ def _bytes_an_input(model: MCDropoutModel, one: Tensor, masks: Masks) -> int:
     finally:
         for hook in hooks:
             hook.remove()
-    return elements * one.element_size()
+    return max(1, memory_budget // (elements * one.element_size()))
 
 
 def _in_parts(predict: _Predict, inputs: Tensor, out: Tensor, size: int) -> int:

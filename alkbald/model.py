@@ -28,7 +28,7 @@ class Stage(nn.Module):
     """layer - dropout of whole output units - max-pool - relu.
 
     Dropout comes straight after the layer; what follows it commutes with a non-negative scale and maps 0 to 0.
-    `inference` relies on that to skip the dropped units altogether.
+    `masked` relies on that to leave the dropped units out.
 
     Args:
         layer: an ungrouped `nn.Conv2d` or an `nn.Linear` (which flattens its input).
@@ -85,7 +85,7 @@ class MCDropoutModel(nn.Module, ABC):
             generator: a CPU generator, whatever the model's device, so that CPU and GPU runs use the same masks.
 
         Returns:
-            A list with one [K, U] bool tensor a dropout layer, on the model's device.
+            A list with one [K, U] bool tensor a dropout layer, on the CPU: to count what masks keep, no GPU must wait.
         """
 
     @abstractmethod
@@ -94,8 +94,8 @@ class MCDropoutModel(nn.Module, ABC):
 
         Args:
             inputs: [N, ...].
-            masks: one [N, U] (a mask an input) or [1, U] (one mask for all) a dropout layer, in order; None: dropout
-            off.
+            masks: one [N, U] (a mask an input) or [1, U] (one mask for all) a dropout layer, in order, on the inputs'
+                device; None: dropout off.
 
         Returns:
             Log-probabilities [N, C], natural log.
@@ -103,7 +103,7 @@ class MCDropoutModel(nn.Module, ABC):
 
 
 class MCDropoutNet(MCDropoutModel):
-    """Stages in sequence, from inputs to log-probabilities. `inference` skips what its masks drop.
+    """Stages in sequence, from inputs to log-probabilities. `masked` leaves out what its masks drop.
 
     Raises:
         ValueError: no stage, or dropout on the last one, which would drop classes.
@@ -129,9 +129,8 @@ class MCDropoutNet(MCDropoutModel):
     def draw_masks(self, num_samples: int, generator: Generator) -> Masks:
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
-        device = self.stages[0].layer.weight.device
         return [
-            (torch.rand(num_samples, stage.units, generator=generator) >= stage.dropout).to(device)
+            torch.rand(num_samples, stage.units, generator=generator) >= stage.dropout
             for stage in self.stages
             if stage.dropout
         ]

@@ -94,7 +94,7 @@ def fit(
     best_weights: dict[str, Tensor] = {}
     for epoch in progress(range(1, max_epochs + 1)):
         order = epoch_order(len(inputs), epoch_size, generator).to(inputs.device)
-        masks = model.draw_masks(len(order), generator)
+        masks = [mask.to(inputs.device) for mask in model.draw_masks(len(order), generator)]
         steps = max(1, len(order) // batch_size)
         loss_sum = inputs.new_zeros(())
         for step in range(steps):

@@ -14,6 +14,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
 from alkbald import loop
+from alkbald.model import MCDropoutModel
 from alkbald.settings import Settings, from_config
 
 torch.set_num_threads(1)  # the tests' tensors are small; threads would only wait for each other
@@ -49,6 +50,13 @@ def random_log_probs(n: int, k: int, c: int, seed: int = 0, dtype=torch.float64,
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def layer_by_layer(model: MCDropoutModel, inputs: torch.Tensor, num_samples: int, seed: int) -> torch.Tensor:
+    """Log-probabilities [N, K, C], every mask through every layer."""
+    masks = model.draw_masks(num_samples, generator(seed))
+    with torch.no_grad():
+        return torch.stack([model(inputs, [mask[k : k + 1] for mask in masks]) for k in range(num_samples)], 1)
 
 
 @pytest.fixture(scope="session")

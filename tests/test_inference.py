@@ -2,108 +2,13 @@ import math
 
 import pytest
 import torch
-from conftest import generator
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from conftest import generator, layer_by_layer
 from torch import nn
 
 from alkbald.acquisition import batchbald, kbald
 from alkbald.inference import evaluate, sample_log_probs
-from alkbald.model import MCDropoutModel, MCDropoutNet, Stage, mnist_cnn
-
-
-def layer_by_layer(model: MCDropoutNet, inputs: torch.Tensor, num_samples: int, seed: int) -> torch.Tensor:
-    """Every mask through every layer."""
-    masks = model.draw_masks(num_samples, generator(seed))
-    with torch.no_grad():
-        return torch.stack([model(inputs, [mask[k : k + 1] for mask in masks]) for k in range(num_samples)], 1)
-
-
-@given(
-    dropout=st.sampled_from([0.0, 0.1, 0.5, 0.95]),
-    num_samples=st.integers(1, 5),
-    size=st.integers(1, 7),
-    seed=st.integers(0, 10**6),
-)
-@settings(max_examples=20, deadline=None)
-def test_sliced_equals_layer_by_layer(dropout, num_samples, size, seed):
-    model = mnist_cnn(10, seed=seed, dropout=dropout)
-    inputs = torch.randn(size, 1, 28, 28, generator=generator(seed))
-    sliced = sample_log_probs(model, inputs, num_samples, generator=generator(seed))
-    assert sliced.shape == (size, num_samples, 10)
-    # Relative where dropout near 1 scales what is kept by 20 a layer, and log-probabilities with it.
-    assert torch.allclose(sliced, layer_by_layer(model, inputs, num_samples, seed), atol=1e-5, rtol=1e-5)
-
-
-@pytest.mark.parametrize("dropouts", [(0.5, 0.3), (0.5, 0.0), (0.0, 0.5), (0.95, 0.95), (0.0, 0.0)])
-def test_sliced_equals_layer_by_layer_on_other_networks(dropouts):
-    torch.manual_seed(0)
-    perceptron = MCDropoutNet(
-        [
-            Stage(nn.Linear(28 * 28, 20), dropout=dropouts[0]),
-            Stage(nn.Linear(20, 16), dropout=dropouts[1]),
-            Stage(nn.Linear(16, 4), activation=False),
-        ]
-    )
-    convolutions = MCDropoutNet(
-        [
-            Stage(nn.Conv2d(1, 4, 3, stride=2, padding=1), dropout=dropouts[0]),
-            Stage(nn.Conv2d(4, 6, 3, padding=1), dropout=dropouts[1], pool=2),
-            Stage(nn.Linear(6 * 49, 4), activation=False),
-        ]
-    )
-    for model in (perceptron, convolutions):
-        inputs = torch.randn(5, 1, 28, 28)
-        sliced = sample_log_probs(model, inputs, 9, generator=generator(2))
-        assert (sliced - layer_by_layer(model, inputs, 9, seed=2)).abs().max() < 1e-5
-
-
-dropouts = st.sampled_from([0.0, 0.3, 0.5, 0.99])  # at 0.99 layers lose all their units
-
-
-@st.composite
-def networks(draw) -> list[dict]:
-    """Up to two convolutions and two hidden linear layers, of any width, on 1 x 12 x 12 images."""
-    convolutions = [
-        {
-            "width": draw(st.integers(1, 9)),
-            "kernel": draw(st.integers(1, 3)),
-            "padding": draw(st.integers(0, 1)),
-            "pool": draw(st.integers(1, 2)),
-            "activation": draw(st.booleans()),
-            "dropout": draw(dropouts),
-        }
-        for _ in range(draw(st.integers(0, 2)))
-    ]
-    hidden = [{"width": draw(st.integers(1, 9)), "dropout": draw(dropouts)} for _ in range(draw(st.integers(0, 2)))]
-    return [*convolutions, *hidden, {"width": draw(st.integers(1, 4)), "activation": False}]
-
-
-def build(layers: list[dict], seed: int) -> MCDropoutNet:
-    torch.manual_seed(seed)
-    stages, channels, side = [], 1, 12
-    for layer in layers:
-        width, kernel = layer["width"], layer.get("kernel")
-        options = {key: layer[key] for key in ("dropout", "pool", "activation") if key in layer}
-        if kernel:
-            padding = layer["padding"]
-            stages.append(Stage(nn.Conv2d(channels, width, kernel, padding=padding), **options))
-            channels, side = width, (side + 2 * padding - kernel + 1) // options["pool"]
-        else:
-            stages.append(Stage(nn.Linear(channels * side**2, width), **options))
-            channels, side = width, 1
-    return MCDropoutNet(stages)
-
-
-@given(networks(), st.integers(0, 4), st.integers(1, 4), st.sampled_from([1, 20_000, None]), st.integers(0, 10**6))
-@settings(max_examples=60, deadline=None)
-def test_sliced_equals_layer_by_layer_on_any_network(layers, size, num_samples, memory_budget, seed):
-    model = build(layers, seed)
-    inputs = torch.randn(size, 1, 12, 12, generator=generator(seed))
-    expected = layer_by_layer(model, inputs, num_samples, seed=seed + 1)
-    sliced = sample_log_probs(model, inputs, num_samples, generator=generator(seed + 1), memory_budget=memory_budget)
-    assert sliced.shape == (size, num_samples, model.num_classes)
-    assert torch.allclose(sliced, expected, atol=1e-5, rtol=1e-5)
+from alkbald.masked import MaskedNetwork
+from alkbald.model import MCDropoutModel, MCDropoutNet, mnist_cnn
 
 
 class Residual(MCDropoutModel):
@@ -174,11 +79,11 @@ def test_impossible_precisions_are_refused():
 
 def test_products_on_a_gpu_are_as_exact_as_before_afterwards(monkeypatch):
     seen = []
-    forward = MCDropoutNet.forward
-    monkeypatch.setattr(MCDropoutNet, "forward", lambda *args: seen.append(_products()) or forward(*args))
+    multiply = torch.baddbmm
+    monkeypatch.setattr(torch, "baddbmm", lambda *args: seen.append(_products()) or multiply(*args))
     before = _products()
     sample_log_probs(mnist_cnn(10, seed=0), torch.randn(2, 1, 28, 28), 2, generator=generator())
-    assert seen == [("ieee", "ieee")]
+    assert seen == [("ieee", "ieee")] * 4  # two linear layers under two masks
     assert _products() == before
 
 
@@ -191,17 +96,16 @@ def test_a_device_out_of_memory_gets_smaller_chunks_and_a_line(monkeypatch, capl
     expected = sample_log_probs(model, inputs, 3, generator=generator())
     sizes = []
 
-    def stage(self, x, mask, forward=Stage.forward):
-        if self is model.stages[0]:
-            sizes.append(len(x))
-            if len(x) > 13:
-                raise torch.OutOfMemoryError("out of memory")
-        return forward(self, x, mask)
+    def network(self, x, out, call=MaskedNetwork.__call__):
+        sizes.append(len(x))
+        if len(x) > 13:
+            raise torch.OutOfMemoryError("out of memory")
+        call(self, x, out)
 
-    monkeypatch.setattr(Stage, "forward", stage)
+    monkeypatch.setattr(MaskedNetwork, "__call__", network)
     log_probs = sample_log_probs(model, inputs, 3, generator=generator())
     assert (log_probs - expected).abs().max() < 1e-5
-    assert sizes[1:] == [50, 25, 12, 12, 12, 12, 2]  # the first is the one input that tells what an input takes
+    assert sizes == [50, 25, 12, 12, 12, 12, 2]
     assert [record.getMessage() for record in caplog.records] == [
         "out of memory: going on with 25 inputs at a time",
         "out of memory: going on with 12 inputs at a time",
@@ -212,7 +116,7 @@ def test_one_input_too_many_for_a_device_is_an_error(monkeypatch):
     def full(*_):
         raise torch.OutOfMemoryError("out of memory")
 
-    monkeypatch.setattr(nn.Linear, "forward", full)
+    monkeypatch.setattr(torch, "baddbmm", full)
     with pytest.raises(torch.OutOfMemoryError):
         sample_log_probs(mnist_cnn(10, seed=0), torch.randn(4, 1, 28, 28), 3, generator=generator())
 
