@@ -14,8 +14,8 @@ from alkbald.masked.windows import WholeLayer
 from alkbald.model import Masks, MCDropoutNet, Stage
 
 #: Columns of a CPU's products (places of all windows and inputs), and elements of contributions and sums that each of
-#: its threads holds at once (3 MiB). A core with AVX2 takes 16 us a pass for the summed layer of the MNIST CNN at K = 20
-#: and 5.9 us at K = 100; with all 64 units at once 29 and 8.8 us.
+#: its threads holds at once (3 MiB). A core with AVX2 takes 16 us a pass for the MNIST CNN's summed layer at K = 20 and
+#: 5.9 us at K = 100; with all 64 units at once 29 and 8.8 us.
 _COLUMNS, _BLOCK = 1024, 3 * 2**18
 #: Tiles of so many columns that a CPU sends through a mask's slices together, so that their weights are read once for
 #: all: the MNIST CNN's hidden layer takes 1.5 us a pass in place of 3.0 us.

@@ -1,10 +1,10 @@
 """A convolution and its max-pool as one matrix product, inputs last.
 
-Axes: n inputs, C channels, U units, H and W of the result, p places in a window of the max-pool (1 without), f inputs of
-a channel that such a window sees. The product is [U p, C f] @ [C f, H W n]: its rows are the places of a window, so that
-the max-pool is a maximum over rows; its columns are what windows see, a copy with long runs in memory. A kernel of side
-k that is moved over a window of side s has f = (k + s - 1)^2: on the MNIST CNN 36 for 25, 1.4 times the multiplications
-for a third of the copy. A linear layer has one window, which sees everything.
+Axes: n inputs, C channels, U units, H and W of the result, p places in a window of the max-pool (1 without), f inputs
+of a channel that such a window sees. The product is [U p, C f] @ [C f, H W n]: its rows are the places of a window, so
+that the max-pool is a maximum over rows; its columns are what windows see, a copy with long runs in memory. A kernel of
+side k that is moved over a window of side s has f = (k + s - 1)^2: on the MNIST CNN 36 for 25, 1.4 times the
+multiplications for a third of the copy. A linear layer has one window, which sees everything.
 """
 
 from jaxtyping import Float
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from alkbald.model import Stage
 
-#: Channels below which a convolution as a product is the faster one on a CPU: the MNIST CNN's first layer, of 1 channel,
-#: takes 29 us an input so, and 46 to 100 us as a convolution.
+#: Channels below which a convolution is faster as a product on a CPU: the MNIST CNN's first layer, which reads one
+#: channel, takes 29 us an input as a product and 46 to 100 us as a convolution.
 _FEW_CHANNELS = 8
 
 
