@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from emulated_device import emulated_device
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
@@ -49,6 +50,13 @@ def random_log_probs(n: int, k: int, c: int, seed: int = 0, dtype=torch.float64,
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def device():
+    """An emulated GPU, which counts copies and waits; what is moved to "cuda" in the test is on it."""
+    with emulated_device() as device:
+        yield device
 
 
 @pytest.fixture(scope="session")
