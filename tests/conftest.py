@@ -10,6 +10,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from emulated_device import emulated_device
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 
@@ -57,6 +58,13 @@ def layer_by_layer(model: MCDropoutModel, inputs: torch.Tensor, num_samples: int
     masks = model.draw_masks(num_samples, generator(seed))
     with torch.no_grad():
         return torch.stack([model(inputs, [mask[k : k + 1] for mask in masks]) for k in range(num_samples)], 1)
+
+
+@pytest.fixture
+def device():
+    """An emulated GPU, which counts copies and waits; what is moved to "cuda" in the test is on it."""
+    with emulated_device() as device:
+        yield device
 
 
 @pytest.fixture(scope="session")
