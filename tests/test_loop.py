@@ -8,7 +8,7 @@ from alkbald import loop
 from alkbald.acquisition import DYNAMIC
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
-from alkbald.runs import Run
+from alkbald.records.run import Run
 
 METHODS = sorted(loop.METHODS)
 TIMES_AND_MEMORY = {"peak_memory_bytes"}
