@@ -26,7 +26,7 @@ class Column:
         unit: of its values; empty for counts, numbers of things, and text.
         meaning: what a reader has to know.
         empty: when a value is missing; empty: never.
-        since: the version of the record that brought it; in rows of earlier versions it is empty as well.
+        since: the version of the record that brought it, if it came after its table; in older rows it is empty as well.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Table:
     @property
     def required(self) -> set[str]:
         """Of the columns that the table has in every version."""
-        return {column.name for column in self.columns if column.since == self.since}
+        return {column.name for column in self.columns if column.since <= self.since}
 
     @property
     def never_empty(self) -> set[str]:
         """Of the columns that every row of every version has a value of."""
-        return {column.name for column in self.columns if column.since == self.since and not column.empty}
+        return {column.name for column in self.columns if column.since <= self.since and not column.empty}
 
 
 _LAST = "in the last round"
