@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from test_data import publish, small_archives
-from test_runs import epochs, points, row, started
+from test_runs import epochs, new, points, started
 
 from alkbald.acquisition import DYNAMIC, METHODS
 from alkbald.data import load
@@ -115,7 +115,7 @@ def recorded(tmp_path_factory):
     chosen = make_settings(tmp_path_factory.mktemp("recorded"))
     run = started(chosen)
     for number in range(3):
-        run.append(row(number), points(number), epochs(number))
+        run.append(new(number), points(number), epochs(number))
     return chosen, run, {path.name: path.read_bytes() for path in run.folder.iterdir()}
 
 

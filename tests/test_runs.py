@@ -19,8 +19,14 @@ from alkbald.settings import from_record
 
 
 def row(number, batch=10):
+    """Of a version that recorded no epochs."""
     always = dict.fromkeys(ROUNDS.never_empty, 1)
     return always | {"round": number, "labelled": 20 + 10 * number, "accuracy": 0.1 + 0.2, "epochs": 3, "batch": batch}
+
+
+def new(number, batch=10):
+    """A row of the present version, which records epochs too."""
+    return row(number, batch) | {"ece": 0.05}
 
 
 def points(number):
@@ -55,11 +61,11 @@ def test_the_folder_is_a_function_of_the_defining_settings(tmp_path):
 
 def test_rounds_and_points_are_recorded_in_full_precision(tmp_path):
     run = started(make_settings(tmp_path))
-    run.append(row(0), points(0), epochs(0))
+    run.append(new(0), points(0), epochs(0))
     recorded = read(run.folder / "rounds.csv")
     assert list(recorded[0]) == ROUNDS.names
     assert float(recorded[0]["accuracy"]) == 0.1 + 0.2
-    assert recorded[0]["ece"] == ""
+    assert recorded[0]["brier"] == ""
     acquired = read(run.folder / "acquired.csv")
     assert list(acquired[0]) == ACQUIRED.names
     assert [int(point["index"]) for point in acquired] == [7 * i for i in range(10)]
@@ -82,14 +88,14 @@ def leave(run, acquired=(), epochs=()):
 def test_a_run_goes_on_after_its_last_complete_round(tmp_path):
     settings = make_settings(tmp_path)
     run = started(settings)
-    run.append(row(0), points(0), epochs(0))
+    run.append(new(0), points(0), epochs(0))
     # Interrupted before the last of the files: points and epochs of round 1 without its row.
     leave(run, acquired=points(1), epochs=epochs(1))
     again = Run(settings)
     assert len(again.rounds) == 1
     assert len(again.acquired) == 10
     assert len(again.epochs) == 3
-    again.append(row(1), points(1), epochs(1))
+    again.append(new(1), points(1), epochs(1))
     assert [int(point["round"]) for point in read(run.folder / "acquired.csv")] == [0] * 10 + [1] * 10
     assert [int(epoch["round"]) for epoch in read(run.folder / "epochs.csv")] == [0] * 3 + [1] * 3
 
@@ -143,14 +149,14 @@ def renamed(run, name="seed=0-00000000"):
 
 def test_a_run_is_found_by_its_settings_whatever_its_folder_is_called(tmp_path):
     run = started(make_settings(tmp_path))
-    run.append(row(0), points(0), epochs(0))
+    run.append(new(0), points(0), epochs(0))
     folder = renamed(run)
     again = Run(make_settings(tmp_path))
     assert again.folder == folder
     assert again.rounds == run.rounds
     for other in ("seed=1", "num_samples=7", "acq_size=5"):
         assert Run(make_settings(tmp_path, other)).rounds == []
-    started(make_settings(tmp_path)).append(row(1), points(1), epochs(1))
+    started(make_settings(tmp_path)).append(new(1), points(1), epochs(1))
     assert len(read(folder / "rounds.csv")) == 2
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
 
@@ -213,7 +219,7 @@ def test_a_torn_last_line_is_dropped_and_its_round_done_again(tmp_path):
     settings = make_settings(tmp_path)
     run = started(settings)
     for number in range(3):
-        run.append(row(number), points(number), epochs(number))
+        run.append(new(number), points(number), epochs(number))
     for name in ("rounds.csv", "acquired.csv", "epochs.csv"):
         content = (run.folder / name).read_bytes()
         last_line = content[:-1].rfind(b"\n") + 1
@@ -232,8 +238,8 @@ def test_a_torn_last_line_of_a_finished_run_is_mended(name, complete, tmp_path):
     settings = make_settings(tmp_path, "max_labels=40")
     run = started(settings)
     for number in range(2):
-        run.append(row(number), points(number), epochs(number))
-    run.append(row(2, batch=None), [], epochs(2))
+        run.append(new(number), points(number), epochs(number))
+    run.append(new(2, batch=None), [], epochs(2))
     assert run.is_complete
     path = run.folder / name
     path.write_bytes(path.read_bytes()[:-3])
@@ -245,8 +251,8 @@ def test_a_torn_last_line_of_a_finished_run_is_mended(name, complete, tmp_path):
 
 def test_a_kill_while_a_finished_run_is_extended_is_mended(tmp_path):
     run = started(make_settings(tmp_path, "max_labels=30"))
-    run.append(row(0), points(0), epochs(0))
-    run.append(row(1, batch=None), [], epochs(1))
+    run.append(new(0), points(0), epochs(0))
+    run.append(new(1, batch=None), [], epochs(1))
     longer = make_settings(tmp_path, "max_labels=40")
     again = started(longer)
     assert len(again.epochs) == 3
@@ -263,12 +269,13 @@ def test_rounds_of_an_earlier_version_have_no_epochs_and_later_ones_have(tmp_pat
     run = started(settings)
     run.append(row(0), points(0))
     assert run.epochs == []
-    run.append(row(1), points(1), epochs(1))
+    run.append(new(1), points(1), epochs(1))
     again = Run(settings)
     assert len(again.rounds) == 2
     assert [epoch["round"] for epoch in again.epochs] == ["1"] * 3
-    again.append(row(2), points(2))  # which this version never does
-    assert len(Run(settings).rounds) == 2
+    for missing in ("", "round,epoch,training_loss,validation_accuracy\n"):
+        (run.folder / "epochs.csv").write_text(missing)  # a copy that was cut short
+        assert len(Run(settings).rounds) == 1
 
 
 def test_a_start_on_another_machine_is_told(tmp_path, monkeypatch, capsys):
@@ -285,7 +292,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     settings = make_settings(tmp_path)
     run = started(settings)
     for number in range(3):
-        run.append(row(number), points(number), epochs(number))
+        run.append(new(number), points(number), epochs(number))
     names = ("rounds.csv", "acquired.csv", "epochs.csv", "config.yaml")
     contents = {name: (run.folder / name).read_text() for name in names}
     for name, content, message in [
@@ -303,6 +310,7 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
             r"is damaged \(accuracy is 1e999",
         ),
         ("rounds.csv", contents["rounds.csv"].replace("0.30000000000000004", "1.5"), r"is damaged \(accuracy is 1.5"),
+        ("epochs.csv", None, r"epochs\.csv does not fit rounds\.csv in round 0"),
         ("epochs.csv", contents["epochs.csv"].replace("1,2,1.0,\n", ""), r"epochs\.csv does not fit .* in round 1"),
         (
             "epochs.csv",

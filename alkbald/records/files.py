@@ -63,10 +63,10 @@ def read_record(folder: Path) -> Record:
     epochs: dict[int, list[int]] = {}
     for epoch in record.epochs:
         epochs.setdefault(int(epoch["round"]), []).append(int(epoch["epoch"]))
-    first = min(epochs, default=len(rounds))  # the rounds before it are of earlier versions, without epochs
 
     def has_epochs(number: int) -> bool:
-        return number < first or epochs.get(number) == [*range(1, int(rounds[number]["epochs"]) + 1)]
+        row = rounds[number]  # one without ece is of a version that recorded no epochs
+        return not row["ece"] or epochs.get(number) == [*range(1, int(row["epochs"]) + 1)]
 
     if rounds and not rounds[-1]["batch"] and points[len(rounds) - 1]:
         rounds.pop()  # of a run that had ended; it was being done again, with a batch, for a larger max_labels
