@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from alkbald.calibration import Evaluation
 from alkbald.devices import float32_products, halving
 from alkbald.information import mean_log_probs
 from alkbald.masked import MaskedNetwork
@@ -153,8 +154,8 @@ def evaluate(
     *,
     generator: Generator,
     precision: str = "fp32",
-) -> tuple[float, float]:
-    """Accuracy and negative log-likelihood of the mean predictive, 1/K sum_k p(y | x, omega_k).
+) -> Evaluation:
+    """The mean predictive, 1/K sum_k p(y | x, omega_k), beside the labels: its accuracy, likelihood and calibration.
 
     Args:
         model: the network.
@@ -163,14 +164,10 @@ def evaluate(
         num_samples: K; 0 turns dropout off, the deterministic network.
         generator: a CPU generator; it alone decides the masks.
         precision: one of `PRECISIONS`; the deterministic network is evaluated in fp32.
-
-    Returns:
-        Share of inputs whose likeliest class is right; mean of -log p(label), in nats.
     """
     if num_samples:
         mean = mean_log_probs(sample_log_probs(model, inputs, num_samples, generator=generator, precision=precision))
     else:
         with float32_products():
             mean = torch.cat([model(chunk) for chunk in inputs.split(1024)])
-    accuracy = (mean.argmax(-1) == labels).float().mean()
-    return accuracy.item(), F.nll_loss(mean, labels).item()
+    return Evaluation(mean, labels)

@@ -9,20 +9,21 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from alkbald.acquisition import BLIND, METHODS
+from alkbald.acquisition import BLIND, METHODS, Batch
 from alkbald.data import Data, load
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
 from alkbald.inference import evaluate, sample_log_probs
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
 from alkbald.model import MCDropoutModel, mnist_cnn
 from alkbald.randomness import derived_generator, derived_seed
-from alkbald.runs import Run, should_stop
+from alkbald.records.files import should_stop
+from alkbald.records.run import Run
 from alkbald.settings import Settings, check_method, check_sizes, method_options
 from alkbald.training import Fit, fit
 
@@ -53,9 +54,9 @@ def run(settings: Settings, *, job: int = 0) -> Run:
         _warm_up(settings, data)
         labelled = data.initial + recorded_positions(record.folder, record.rounds, record.acquired, data)
         while not record.is_complete:
-            row, acquired = active_learning_round(settings, data, labelled, len(record.rounds))
+            row, acquired, epochs = active_learning_round(settings, data, labelled, len(record.rounds))
             labelled += [point["pool_position"] for point in acquired]
-            record.append(row, acquired)
+            record.append(row, acquired, epochs)
             tqdm.write(_summary(row, settings.num_samples))
             if row.get("share_of_log_k", 0) > 0.95:
                 tqdm.write(
@@ -69,7 +70,7 @@ def run(settings: Settings, *, job: int = 0) -> Run:
 def recorded_positions(
     folder: Path, rounds: list[dict[str, str]], acquired: list[dict[str, str]], data: Data
 ) -> list[int]:
-    """Pool positions of the points that a run has acquired, of its record as `runs.read_rounds` gives it.
+    """Pool positions of the points that a run has acquired, of its record as `records.files.read_record` gives it.
 
     Raises:
         RecordError: they are not points of these data, or not apart from each other and from the initial set.
@@ -111,17 +112,26 @@ def pick_device(name: str, job: int) -> torch.device:
     return torch.device("cuda", job % count) if count else torch.device("cpu")
 
 
-def active_learning_round(
-    settings: Settings, data: Data, labelled: list[int], number: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+class Round(NamedTuple):
+    """What a round records.
+
+    Attributes:
+        row: of the round (the columns of `records.schema.ROUNDS`).
+        acquired: a row for each acquired point (`records.schema.ACQUIRED`).
+        epochs: a row for each epoch of its training (`records.schema.EPOCHS`).
+    """
+
+    row: dict[str, Any]
+    acquired: list[dict[str, Any]]
+    epochs: list[dict[str, Any]]
+
+
+def active_learning_round(settings: Settings, data: Data, labelled: list[int], number: int) -> Round:
     """Trains on what is labelled, evaluates, and acquires a batch unless that was the last round.
 
     Args:
         labelled: pool positions, in the order of acquisition.
         number: of the round, from 0; all randomness is derived from it and the seed.
-
-    Returns:
-        The round's row, and a row for each acquired point (`runs.ROUND_COLUMNS`, `runs.ACQUIRED_COLUMNS`).
     """
     stream = partial(derived_generator, settings.seed, number)
     bar = progress_bar(settings, f"{len(labelled)} labels")
@@ -130,7 +140,7 @@ def active_learning_round(
     with clock.measure("training"), _round_named(number):
         model, fitted = trained(settings, data, labelled, number, partial(bar, unit="epoch"))
     with clock.measure("evaluation"):
-        accuracy, nll = evaluate(
+        evaluation = evaluate(
             model,
             data.test_inputs,
             data.test_labels,
@@ -138,14 +148,20 @@ def active_learning_round(
             generator=stream("evaluation"),
             precision=settings.precision,
         )
-    if not math.isfinite(nll):
+    accuracy = evaluation.accuracy
+    if not math.isfinite(evaluation.nll):
         raise TrainingDiverged(f"round {number}: predictions are not finite on the test set; try a lower learning rate")
     row = {
         "round": number,
         "labelled": len(labelled),
         "accuracy": accuracy,
-        "nll": nll,
-        **vars(fitted),
+        "nll": evaluation.nll,
+        "ece": evaluation.ece,
+        "brier": evaluation.brier,
+        "epochs": fitted.epochs,
+        "best_epoch": fitted.best_epoch,
+        "validation_accuracy": fitted.validation_accuracy,
+        "seconds_validation": fitted.seconds_validation,
         "pool": len(data.pool_labels) - len(labelled),
     }
     acquired = []
@@ -167,17 +183,10 @@ def active_learning_round(
             size, options = min(settings.acq_size, len(candidates)), method_options(settings)
             batch = METHODS[name](log_probs, size, **options, generator=stream("selection"))
         positions = candidates[batch.indices]
-        if name in BLIND:
-            batch = replace(batch, log_probs=predict(data.pool_inputs[positions]))
-        row |= {
-            "batch": len(batch),
-            "joint_mutual_information": batch.joint_mutual_information,
-            "joint_mutual_information_error": batch.standard_error,
-            "share_of_log_k": batch.share_of_log_k,
-            "total_correlation": batch.total_correlation,
-            "first_non_positive": batch.first_non_positive,
-            "decision": batch.decision or None,
-        }
+        with clock.measure("judging"):
+            if name in BLIND:
+                batch = replace(batch, log_probs=predict(data.pool_inputs[positions]))
+            row |= judged(batch)
         acquired = [
             {
                 "round": number,
@@ -190,7 +199,21 @@ def active_learning_round(
             for i, position in enumerate(positions.tolist())
         ]
     row |= {f"seconds_{part}": seconds for part, seconds in clock.seconds.items()}
-    return row | {"peak_memory_bytes": peak_memory(device)}, acquired
+    epochs = [{"round": number, **epoch._asdict()} for epoch in fitted.history]
+    return Round(row | {"peak_memory_bytes": peak_memory(device)}, acquired, epochs)
+
+
+def judged(batch: Batch) -> dict[str, Any]:
+    """What a round records of its batch."""
+    return {
+        "batch": len(batch),
+        "joint_mutual_information": batch.joint_mutual_information,
+        "joint_mutual_information_error": batch.standard_error,
+        "share_of_log_k": batch.share_of_log_k,
+        "total_correlation": batch.total_correlation,
+        "first_non_positive": batch.first_non_positive,
+        "decision": batch.decision or None,
+    }
 
 
 def trained(

@@ -29,7 +29,7 @@ def provenance(device: torch.device) -> dict[str, Any]:
 
 
 def write_provenance(folder: Path, device: torch.device) -> None:
-    """FOLDER/provenance.json, for results that are made in one go (a run has an entry a start: `runs`)."""
+    """FOLDER/provenance.json, for results that are made in one go (a run has an entry a start: `records.run`)."""
     (folder / "provenance.json").write_text(json.dumps(provenance(device), indent=1) + "\n")
 
 

@@ -5,6 +5,7 @@ Defaults and comments are in configs/config.yaml; nothing here has a default, so
 
 import re
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from alkbald.acquisition import METHODS
 from alkbald.data import SOURCES
-from alkbald.errors import SettingsError
+from alkbald.errors import RecordError, SettingsError
 from alkbald.inference import PRECISIONS
+from alkbald.records.versions import nested, recorded_settings, unknown
 from alkbald.training import OPTIMIZERS
 
 
@@ -102,6 +104,21 @@ def from_config(config: DictConfig) -> Settings:
     settings: Settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), config))
     check(settings)
     return settings
+
+
+def from_record(folder: Path) -> Settings:
+    """The checked settings of a recorded run, of any version; those that it lacks have their legacy values.
+
+    The device is auto: the record may come from another machine.
+
+    Raises:
+        RecordError: they cannot be read, or are not known any more.
+        SettingsError: as `from_config`.
+    """
+    recorded = recorded_settings(folder)
+    for key in unknown(recorded, flat_keys()):
+        raise RecordError(f"{folder} has {key}={recorded[key]}, and {key} is no setting of this version")
+    return from_config(OmegaConf.create(nested(recorded | {"device": "auto"})))
 
 
 def check(settings: Settings) -> None:

@@ -13,7 +13,9 @@ import pandas as pd
 from scipy.stats import t
 
 from alkbald.errors import RecordError
-from alkbald.runs import ROUND_COLUMNS, TEXT_COLUMNS, read_rounds, recorded_settings
+from alkbald.records.files import read_record
+from alkbald.records.schema import ROUNDS
+from alkbald.records.versions import defining, recorded_settings
 
 #: What tells curves apart; the trials of one curve differ in nothing but their seed.
 CURVE = ["data", "method", "acq_size", "variant"]
@@ -37,7 +39,7 @@ def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     paths = sorted({path.resolve() for folder in folders for path in Path(folder).rglob("rounds.csv")})
     if not paths:
         raise FileNotFoundError(f"no run (rounds.csv) below {', '.join(map(str, folders))}")
-    settings = [recorded_settings(path.with_name("config.yaml")) for path in paths]
+    settings = [defining(recorded_settings(path.parent)) for path in paths]
     named = [[run.pop(key) for key in ("data.name", "method.name", "acq_size")] + [run["seed"]] for run in settings]
     if all(run["data.split_seed"] == run["seed"] for run in settings):  # a split a trial
         settings = [{key: value for key, value in run.items() if key != "data.split_seed"} for run in settings]
@@ -47,9 +49,8 @@ def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     differing = [key for key, several in values.items() if len(several) > 1 and key != "seed"]
     tables = []
     for path, run, (*curve, seed) in zip(paths, settings, named, strict=True):
-        rounds = pd.DataFrame(read_rounds(path.parent)[0], columns=ROUND_COLUMNS).replace("", None)
-        numbers = [column for column in ROUND_COLUMNS if column not in TEXT_COLUMNS]
-        rounds[numbers] = rounds[numbers].apply(pd.to_numeric)
+        rounds = pd.DataFrame(read_record(path.parent).rounds, columns=ROUNDS.names).replace("", None)
+        rounds[ROUNDS.numbers] = rounds[ROUNDS.numbers].apply(pd.to_numeric)
         variant = ", ".join(f"{key}={run[key]}" for key in differing if key in run)
         for place, (key, value) in enumerate(zip([*CURVE, "seed"], [*curve, variant, seed], strict=True)):
             rounds.insert(place, key, value)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -20,6 +21,20 @@ from alkbald.model import MCDropoutModel
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
+class Epoch(NamedTuple):
+    """How an epoch went.
+
+    Attributes:
+        epoch: its number, from 1.
+        training_loss: mean over its steps of the mini-batch's mean cross-entropy, before each step; nats.
+        validation_accuracy: after it; NaN without validation.
+    """
+
+    epoch: int
+    training_loss: float
+    validation_accuracy: float
+
+
 @dataclass(frozen=True)
 class Fit:
     """How a training went.
@@ -29,12 +44,14 @@ class Fit:
         best_epoch: the one whose weights the model has, counted from 1.
         validation_accuracy: at that epoch; NaN without validation.
         seconds_validation: spent on validation accuracies, of all the training took.
+        history: every epoch.
     """
 
     epochs: int
     best_epoch: int
     validation_accuracy: float
     seconds_validation: float
+    history: list[Epoch]
 
 
 def epoch_order(num_labelled: int, epoch_size: int, generator: Generator) -> Int[Tensor, " E"]:
@@ -91,6 +108,7 @@ def fit(
     """
     optimise = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     best_epoch, best_accuracy, seconds_validation = 0, -1.0, 0.0
+    history: list[Epoch] = []
     best_weights: dict[str, Tensor] = {}
     for epoch in progress(range(1, max_epochs + 1)):
         order = epoch_order(len(inputs), epoch_size, generator).to(inputs.device)
@@ -106,15 +124,15 @@ def fit(
             loss.backward()
             optimise.step()
             loss_sum += loss.detach()
-        if not loss_sum.isfinite():
-            raise TrainingDiverged(
-                f"the training loss is {loss_sum.item()} in epoch {epoch}; try a lower learning rate"
-            )
+        training_loss = loss_sum.item() / steps
+        if not math.isfinite(training_loss):
+            raise TrainingDiverged(f"the training loss is {training_loss} in epoch {epoch}; try a lower learning rate")
         if not len(validation_inputs):
             best_epoch, best_accuracy = epoch, math.nan
+            history.append(Epoch(epoch, training_loss, math.nan))
             continue
-        start = time.perf_counter()  # the check above has waited for the device, as reading the accuracy will
-        accuracy, nll = evaluate(
+        start = time.perf_counter()  # reading the loss has waited for the device, as reading the accuracy will
+        evaluation = evaluate(
             model,
             validation_inputs,
             validation_labels,
@@ -122,7 +140,9 @@ def fit(
             generator=validation_generator,
             precision=precision,
         )
+        accuracy, nll = evaluation.accuracy, evaluation.nll
         seconds_validation += time.perf_counter() - start
+        history.append(Epoch(epoch, training_loss, accuracy))
         if not math.isfinite(nll):
             raise TrainingDiverged(f"predictions are not finite in epoch {epoch}; try a lower learning rate")
         if accuracy > best_accuracy:
@@ -133,4 +153,4 @@ def fit(
             break
     if best_weights:
         model.load_state_dict(best_weights)
-    return Fit(epoch, best_epoch, best_accuracy, seconds_validation)
+    return Fit(epoch, best_epoch, best_accuracy, seconds_validation, history)

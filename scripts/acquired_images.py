@@ -15,7 +15,8 @@ import pandas as pd
 
 from alkbald.data import SOURCES
 from alkbald.errors import RecordError, errors_in_one_line
-from alkbald.runs import read_rounds, recorded_settings
+from alkbald.records.files import read_record
+from alkbald.records.versions import recorded_settings
 
 METHODS = ["bald", "2bald", "batchbald"]
 SIDE = 28
@@ -32,7 +33,7 @@ def acquired_runs(results: Path, acq_size: int = 10) -> dict[str, Path]:
     for method in METHODS:
         for path in sorted((results / "learning_curves").glob(f"*/{method}/acq_size={acq_size}/seed=*/acquired.csv")):
             data, seed = path.parents[3].name, path.parent.name.removeprefix("seed=").partition("-")[0]
-            if any(point["round"] == "0" for point in read_rounds(path.parent)[1]):
+            if any(point["round"] == "0" for point in read_record(path.parent).acquired):
                 runs = found.setdefault((data, int(seed)), {})
                 if method in runs:
                     raise RecordError(f"two runs of {method} with one seed: {runs[method]} and {path.parent}")
@@ -46,7 +47,7 @@ def acquired_batches(results: Path) -> dict[str, pd.DataFrame]:
     """By method, the rows of acquired.csv of the first round (columns index, label, score)."""
     batches = {}
     for method, folder in acquired_runs(results).items():
-        table = pd.DataFrame([point for point in read_rounds(folder)[1] if point["round"] == "0"])
+        table = pd.DataFrame([point for point in read_record(folder).acquired if point["round"] == "0"])
         batches[method] = table[["index", "label", "score"]].astype({"index": int, "label": int, "score": float})
     return batches
 
@@ -67,7 +68,7 @@ def main() -> None:
     arguments = parser.parse_args()
     batches = acquired_batches(arguments.results)
     run = next(iter(acquired_runs(arguments.results).values()))
-    images = SOURCES[recorded_settings(run / "config.yaml")["data.name"]](Path(arguments.data)).train_images
+    images = SOURCES[recorded_settings(run)["data.name"]](Path(arguments.data)).train_images
     rows = [
         {"index": index, "pixels": (images[index] * 255).round().byte().numpy().tobytes().hex()}
         for index in sorted({index for batch in batches.values() for index in batch["index"]})

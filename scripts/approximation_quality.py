@@ -30,8 +30,8 @@ from alkbald.information import joint_mutual_information, total_correlation
 from alkbald.loop import predictions, prepared_device, progress_bar, recorded_positions, trained, unlabelled
 from alkbald.provenance import write_provenance
 from alkbald.randomness import derived_generator
-from alkbald.runs import read_rounds
-from alkbald.settings import Settings, from_config
+from alkbald.records.files import read_record
+from alkbald.settings import Settings, from_record
 
 #: By method, its function and the batch size: costs of higher orders grow with it as C^order.
 METHODS: dict[str, tuple[Callable[..., Batch], int]] = {
@@ -102,8 +102,8 @@ def run_on_record(folder: Path, data_root: str) -> tuple[Settings, Data]:
     """
     if not (folder / "rounds.csv").exists():
         raise UserError(f"{folder} is no run: it has no rounds.csv")
-    here = {"device": "auto", "data": {"root": data_root}}
-    settings = from_config(OmegaConf.merge(OmegaConf.load(folder / "config.yaml"), here))
+    settings = from_record(folder)
+    settings = replace(settings, data=replace(settings.data, root=data_root))
     return settings, load(**vars(settings.data), device=prepared_device(settings))
 
 
@@ -113,7 +113,7 @@ def labelled_at(folder: Path, data: Data, number_of_labels: int) -> tuple[int, l
     Raises:
         UserError: no round had, or the data are not those of the run.
     """
-    rounds, acquired = read_rounds(folder)
+    rounds, acquired, _ = read_record(folder)
     sizes = [int(row["labelled"]) for row in rounds]
     if number_of_labels not in sizes:
         raise UserError(f"{folder} has no round with {number_of_labels} labels, but {', '.join(map(str, sizes))}")

@@ -244,7 +244,7 @@ def full_round(data: Data, precision: str, device: torch.device) -> list[dict]:
     }
     settings = from_config(OmegaConf.merge(config, changes, {"data": {"name": "mnist"}}))
     reset_peak_memory(device)
-    row, _ = active_learning_round(settings, data, data.initial, 0)
+    row, *_ = active_learning_round(settings, data, data.initial, 0)
     validation = len(data.validation_inputs) * settings.training.validation_samples * row["epochs"]
     scored = row["pool"] * settings.num_samples
     tested = len(data.test_inputs) * settings.evaluation_samples
@@ -254,6 +254,7 @@ def full_round(data: Data, precision: str, device: torch.device) -> list[dict]:
         ("evaluation", row["seconds_evaluation"], tested),
         ("scoring", row["seconds_inference"], scored),
         ("selection, 2-BALD 10", row["seconds_selection"], 0),
+        ("judging the batch", row["seconds_judging"], 0),
     ]
     total = sum(seconds for _, seconds, _ in parts)
     table = [

@@ -89,7 +89,7 @@ def main(config: DictConfig) -> None:
         labelled = drawn[: settings.max_labels].tolist()
         bar = progress_bar(settings, f"{len(labelled)} labels")
         model, _ = trained(settings, data, labelled, 0, partial(bar, unit="epoch"))
-        accuracy, nll = evaluate(
+        evaluation = evaluate(
             model,
             data.test_inputs,
             data.test_labels,
@@ -97,15 +97,15 @@ def main(config: DictConfig) -> None:
             generator=derived_generator(settings.seed, 0, "evaluation"),
             precision=settings.precision,
         )
-        if not math.isfinite(nll):
+        if not math.isfinite(evaluation.nll):
             raise TrainingDiverged("predictions are not finite on the test set; try a lower learning rate")
-        print(f"test accuracy {accuracy:.4f} with {len(labelled)} labels")
+        print(f"test accuracy {evaluation.accuracy:.4f} with {len(labelled)} labels")
         log_probs = predictions(settings, model, data.pool_inputs, number=0, progress=partial(bar, unit="chunk"))
         after = sorted({max(1, settings.acq_size // 6), max(1, settings.acq_size // 2), settings.acq_size})
         table = progression(log_probs, after)
         kept = (table["rank"] < HIGHEST) | (table["rank"] % EVERY == 0)
         table[kept].to_csv(folder / "scores.csv", index=False, float_format="%.4f", lineterminator="\n")
-        summary = summarised(table).assign(**{"test accuracy": accuracy})
+        summary = summarised(table).assign(**{"test accuracy": evaluation.accuracy})
         summary.to_csv(folder / "summary.csv", float_format="%.4f", lineterminator="\n")
         OmegaConf.save(OmegaConf.structured(settings), folder / "settings.yaml")
         write_provenance(folder, device)

@@ -15,14 +15,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from test_data import publish, small_archives
-from test_runs import points, row, started
+from test_runs import epochs, new, points, started
 
 from alkbald.acquisition import DYNAMIC, METHODS
 from alkbald.data import load
 from alkbald.errors import DataError, RecordError, told
-from alkbald.runs import Run, run_folder
+from alkbald.records.run import Run, run_folder
+from alkbald.records.status import status
 from alkbald.settings import flat_keys, from_config
-from alkbald.status import status
 
 anything = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
@@ -115,7 +115,7 @@ def recorded(tmp_path_factory):
     chosen = make_settings(tmp_path_factory.mktemp("recorded"))
     run = started(chosen)
     for number in range(3):
-        run.append(row(number), points(number))
+        run.append(new(number), points(number), epochs(number))
     return chosen, run, {path.name: path.read_bytes() for path in run.folder.iterdir()}
 
 
@@ -124,7 +124,7 @@ def recorded(tmp_path_factory):
 def test_any_damage_to_a_runs_record(recorded, data):
     """Success keeps whole rounds: as many points as the rounds say, from the first round on."""
     chosen, run, files = recorded
-    name = data.draw(st.sampled_from(["rounds.csv", "acquired.csv", "config.yaml", "provenance.json"]))
+    name = data.draw(st.sampled_from(["rounds.csv", "acquired.csv", "epochs.csv", "config.yaml", "provenance.json"]))
     content = data.draw(damage(files[name]))
     (run.folder / name).write_bytes(content)
     try:
@@ -141,6 +141,7 @@ def test_any_damage_to_a_runs_record(recorded, data):
         if files[name].startswith(content) and name.endswith(".csv"):
             assert again.rounds == run.rounds[: len(again.rounds)]
             assert again.acquired == run.acquired[: len(again.acquired)]
+            assert again.epochs == run.epochs[: len(again.epochs)]
         OUTCOMES["records read"] += 1
     finally:
         for file in run.folder.iterdir():

@@ -184,8 +184,9 @@ def test_evaluation_uses_the_log_mean_exp_of_the_samples():
     inputs, labels = torch.randn(50, 1, 28, 28), torch.arange(50) % 10
     samples = layer_by_layer(model, inputs, 8, seed=3)
     mean = samples.double().exp().mean(1)
-    accuracy, nll = evaluate(model, inputs, labels, 8, generator=generator(3))
-    assert accuracy == pytest.approx((mean.argmax(-1) == labels).double().mean().item())
+    evaluation = evaluate(model, inputs, labels, 8, generator=generator(3))
+    nll = evaluation.nll
+    assert evaluation.accuracy == pytest.approx((mean.argmax(-1) == labels).double().mean().item())
     assert nll == pytest.approx(-mean[torch.arange(50), labels].log().mean().item(), abs=1e-5)
     mean_of_logs = -samples.mean(1)[torch.arange(50), labels].mean().item()
     assert not math.isclose(nll, mean_of_logs, abs_tol=1e-4)
@@ -196,7 +197,7 @@ def test_evaluation_without_samples_turns_dropout_off():
     inputs, labels = torch.randn(30, 1, 28, 28), torch.arange(30) % 10
     with torch.no_grad():
         expected = nn.functional.nll_loss(model(inputs), labels).item()
-    assert evaluate(model, inputs, labels, 0, generator=generator())[1] == pytest.approx(expected, abs=1e-6)
+    assert evaluate(model, inputs, labels, 0, generator=generator()).nll == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

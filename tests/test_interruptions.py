@@ -15,7 +15,7 @@ import pytest
 from conftest import ROOT, SMALL, make_settings
 
 from alkbald import loop
-from alkbald.runs import run_folder
+from alkbald.records.run import run_folder
 from alkbald.settings import Settings
 
 KILLS = 25
@@ -23,9 +23,9 @@ SETTINGS = [*SMALL, "max_labels=70", "acq_size=5", "threads=1"]
 
 
 def record(folder: Path) -> list[list[dict[str, str]]]:
-    """Rounds and acquired points, without what no two runs share."""
+    """Rounds, acquired points and epochs, without what no two runs share."""
     tables = []
-    for name in ("rounds.csv", "acquired.csv"):
+    for name in ("rounds.csv", "acquired.csv", "epochs.csv"):
         with (folder / name).open(newline="") as file:
             rows = list(csv.DictReader(file))
         shared = [key for key in rows[0] if not key.startswith("seconds") and key != "peak_memory_bytes"]
@@ -128,7 +128,7 @@ def test_a_full_disk_loses_nothing_of_the_earlier_rounds(room, tmp_path, uninter
     assert "File too large; what it held before is intact" in failed.stderr
     if room > 400:  # room for more than the settings
         folder = next(tmp_path.rglob("rounds.csv")).parent
-        before, _ = record(folder)
+        before, *_ = record(folder)
         assert before
         assert before == uninterrupted[0][: len(before)]
     assert not list(tmp_path.rglob("*.new"))
@@ -140,7 +140,7 @@ def test_a_full_disk_loses_nothing_of_the_earlier_rounds(room, tmp_path, uninter
 def test_a_torn_file_is_mended(tmp_path, uninterrupted):
     settings = make_settings(tmp_path, *SETTINGS)
     folder = loop.run(settings).folder
-    for name in ("rounds.csv", "acquired.csv"):
+    for name in ("rounds.csv", "acquired.csv", "epochs.csv"):
         content = (folder / name).read_bytes()
         (folder / name).write_bytes(content[:-7])
         loop.run(settings)

@@ -8,19 +8,19 @@ from alkbald import loop
 from alkbald.acquisition import DYNAMIC
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
-from alkbald.runs import Run
+from alkbald.records.run import Run
 
 METHODS = sorted(loop.METHODS)
 TIMES_AND_MEMORY = {"peak_memory_bytes"}
 
 
 def rounds_of(run):
-    """Recorded rounds and points, without what no two runs share."""
+    """Recorded rounds, points and epochs, without what no two runs share."""
     measured = [
         {key: value for key, value in row.items() if not key.startswith("seconds") and key not in TIMES_AND_MEMORY}
         for row in run.rounds
     ]
-    return measured, run.acquired
+    return measured, run.acquired, run.epochs
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -39,10 +39,32 @@ def test_every_method_runs_to_the_end(method, tmp_path):
         assert 0 <= float(row["joint_mutual_information"]) <= math.log(8) + 1e-9
         assert float(row["total_correlation"]) > -1e-6
         assert float(row["seconds_selection"]) > 0
+        assert float(row["seconds_judging"]) > 0
         assert (row["seconds_inference"] == "") == (method == "random")
         assert 0 < float(row["seconds_validation"]) < float(row["seconds_training"])
     assert int(run.rounds[0]["peak_memory_bytes"]) > 10**7
     assert (run.rounds[0]["pool"], run.rounds[1]["pool"]) == ("1027", "1017")
+
+
+def test_a_round_records_its_epochs_and_calibration(tmp_path, monkeypatch):
+    evaluations = []
+    original = loop.evaluate
+
+    def watch(*args, **kwargs):
+        evaluations.append(original(*args, **kwargs))
+        return evaluations[-1]
+
+    monkeypatch.setattr(loop, "evaluate", watch)
+    run = loop.run(make_settings(tmp_path, *SMALL))
+    for row, evaluation in zip(run.rounds, evaluations, strict=True):
+        for column in ("accuracy", "nll", "ece", "brier"):
+            assert float(row[column]) == getattr(evaluation, column)
+        epochs = [epoch for epoch in run.epochs if epoch["round"] == row["round"]]
+        assert [epoch["epoch"] for epoch in epochs] == ["1", "2", "3"]
+        assert epochs[int(row["best_epoch"]) - 1]["validation_accuracy"] == row["validation_accuracy"]
+        assert all(0 < float(epoch["training_loss"]) < 5 for epoch in epochs)
+    assert run.rounds[-1]["seconds_judging"] == ""
+    assert Run(run.settings).epochs == run.epochs
 
 
 def test_acquired_points_are_images_of_the_original_training_set(tmp_path):
@@ -77,7 +99,7 @@ def test_methods_with_one_seed_share_everything_of_round_0(tmp_path, monkeypatch
     first_rounds, first_models = [], []
     for method in METHODS:
         seen.clear()
-        measured, _ = rounds_of(loop.run(make_settings(tmp_path, f"method={method}", *SMALL)))
+        measured, *_ = rounds_of(loop.run(make_settings(tmp_path, f"method={method}", *SMALL)))
         first_rounds.append({key: measured[0][key] for key in ("accuracy", "nll", "epochs", "validation_accuracy")})
         first_models.append(seen["models"][0])
     assert all(row == first_rounds[0] for row in first_rounds)

@@ -7,7 +7,7 @@ from omegaconf import OmegaConf
 
 from alkbald.acquisition import METHODS
 from alkbald.errors import SettingsError
-from alkbald.runs import defining_settings
+from alkbald.records.run import defining_settings
 from alkbald.settings import check_method, flat_keys, from_config
 
 

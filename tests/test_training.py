@@ -1,4 +1,5 @@
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,9 +46,11 @@ def test_without_validation_all_epochs_count_and_the_last_weights_stay(monkeypat
     )
     assert (fitted.epochs, fitted.best_epoch, fitted.seconds_validation) == (4, 4, 0)
     assert math.isnan(fitted.validation_accuracy)
+    assert [epoch.epoch for epoch in fitted.history] == [1, 2, 3, 4]
+    assert all(math.isnan(epoch.validation_accuracy) for epoch in fitted.history)
     # The same with a validation that likes the last epoch best.
     rising = iter([0.1, 0.2, 0.3, 0.4])
-    monkeypatch.setattr(training, "evaluate", lambda *args, **options: (next(rising), 0.0))
+    monkeypatch.setattr(training, "evaluate", lambda *_, **__: SimpleNamespace(accuracy=next(rising), nll=0.0))
     fit(models[1], inputs, labels, inputs, labels, generator=generator(1), validation_generator=generator(2), **options)
     for ours, last in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(ours, last)
@@ -104,7 +107,7 @@ def run_with_accuracies(monkeypatch, accuracies, **options):
 
     def evaluate(model, *args, **kwargs):
         weights.append({name: weight.clone() for name, weight in model.state_dict().items()})
-        return accuracies[len(weights) - 1], 0.0
+        return SimpleNamespace(accuracy=accuracies[len(weights) - 1], nll=0.0)
 
     monkeypatch.setattr(training, "evaluate", evaluate)
     inputs, labels = easy_data(8)
@@ -123,6 +126,22 @@ def test_early_stopping_restores_the_weights_of_the_best_epoch(monkeypatch):
     assert (fitted.epochs, fitted.best_epoch, fitted.validation_accuracy) == (6, 3, 0.9)
     assert same(model.state_dict(), weights[2])
     assert not same(weights[2], weights[5])  # training went on and changed them
+
+
+def test_the_history_has_every_epoch(monkeypatch):
+    losses = []
+    original = training.F.nll_loss
+
+    def watch(*args):
+        losses.append(original(*args))
+        return losses[-1]
+
+    monkeypatch.setattr(training.F, "nll_loss", watch)
+    fitted, *_ = run_with_accuracies(monkeypatch, [0.1, 0.9, 0.5], max_epochs=3, batch_size=16)
+    assert [(epoch.epoch, epoch.validation_accuracy) for epoch in fitted.history] == [(1, 0.1), (2, 0.9), (3, 0.5)]
+    of_steps = torch.stack(losses).detach().double().unflatten(0, (3, 4))  # epochs of 64 in mini-batches of 16
+    assert [epoch.training_loss for epoch in fitted.history] == pytest.approx(of_steps.mean(1).tolist(), rel=1e-6)
+    assert of_steps.std(1).min() > 1e-3  # the mean is of losses that differ
 
 
 def test_training_ends_at_the_last_epoch_with_the_best_weights(monkeypatch):

@@ -1,0 +1,80 @@
+"""How good predictions are beside the labels, and how far their confidence can be trusted. Axes: N inputs, C classes.
+
+References:
+    [Brier1950] Brier. Verification of forecasts expressed in terms of probability.
+    [Guo2017] Guo, Pleiss, Sun and Weinberger. On calibration of modern neural networks.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+#: Bins of confidence, of equal width: [Guo2017]'s.
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions beside the labels. Each number is computed when it is asked for: training asks for two of them.
+
+    Attributes:
+        log_probs: [N, C], N at least 1, natural log.
+        labels: [N], the classes that are right.
+    """
+
+    log_probs: Float[Tensor, "N C"] = field(repr=False)
+    labels: Int[Tensor, " N"] = field(repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of inputs whose likeliest class is right."""
+        return (self.log_probs.argmax(-1) == self.labels).float().mean().item()
+
+    @property
+    def nll(self) -> float:
+        """Mean of -log p(label); nats."""
+        return F.nll_loss(self.log_probs, self.labels).item()
+
+    @property
+    def ece(self) -> float:
+        """See `expected_calibration_error`."""
+        return expected_calibration_error(self.log_probs, self.labels)
+
+    @property
+    def brier(self) -> float:
+        """See `brier_score`."""
+        return brier_score(self.log_probs, self.labels)
+
+
+def expected_calibration_error(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"], bins: int = BINS) -> float:
+    """sum_b |I_b| / N |accuracy(I_b) - confidence(I_b)|, between 0 and 1. [Guo2017, equation 3]
+
+    An input's confidence is the probability of its likeliest class. I_b are the inputs whose confidence is in
+    ((b - 1) / bins, b / bins]; accuracy and confidence of a bin are means over its inputs.
+
+    Args:
+        log_probs: natural log, N at least 1.
+        labels: the classes that are right.
+        bins: how many, of equal width.
+    """
+    highest, likeliest = log_probs.double().max(-1)
+    confidence = highest.exp().clamp(max=1)  # a sum of rounded exponentials can be above 1 by rounding
+    inner = torch.arange(1, bins, dtype=torch.float64, device=log_probs.device) / bins
+    gaps = (likeliest == labels).double() - confidence
+    by_bin = gaps.new_zeros(bins).index_add(0, torch.bucketize(confidence, inner), gaps)
+    return (by_bin.abs().sum() / len(labels)).item()
+
+
+def brier_score(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"]) -> float:
+    """1/N sum_n sum_y (p(y | x_n) - [y = y_n])^2, between 0 and 2. [Brier1950]
+
+    Args:
+        log_probs: natural log, N at least 1.
+        labels: the classes that are right.
+    """
+    errors = log_probs.double().exp()
+    errors[torch.arange(len(labels), device=labels.device), labels] -= 1
+    return (errors.square().sum() / len(labels)).item()

@@ -1,0 +1,8 @@
+"""The record of a run on disk. Reading needs neither PyTorch nor any other part of the learning stack.
+
+schema     the columns of its tables, each said once
+versions   its settings, those of earlier versions too
+files      its folder is read, its files are written
+status     what became of runs
+run        a run's folder, opened to write (this one needs PyTorch)
+"""
