@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
 from alkbald.calibration import Evaluation
 from alkbald.devices import float32_products, halving

@@ -127,7 +127,7 @@ class MaskedNetwork:
             y = y.flatten(0, 1)  # GJ M H W n
             for layer in layers:
                 y = layer(y)
-            out[:, :, masks] = y.view(tiles, count, -1, size).permute(0, 3, 1, 2)
+            out[:, :, masks] = y.view(tiles, count, -1, size)[:, :, : self._shape[1]].permute(0, 3, 1, 2)
 
     def _shared_of(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "C H W n"]:
         """What all masks share."""
