@@ -34,8 +34,8 @@ def share_cores(threads: int, tell: Callable[[str], object]) -> None:
 
     Args:
         threads: that compute. A single one waits for no other: nothing is done.
-        tell: is given one line when others use the cores: after five seconds of it where the system says how long
-            threads wait for a core (Linux), at once, by the load average, elsewhere.
+        tell: is given one line when the cores are taken: after five seconds of it where the system says how long
+            threads wait for a core (Linux), elsewhere at once, by the load average.
     """
     global _started
     if threads == 1 or _started:
@@ -88,8 +88,8 @@ class Watch:
         if self._taken == _PATIENCE and not self._told:
             self._told = True
             self._tell(
-                f"note: others use the cores: this run waits {share:.0%} of the time for one; threads=1 suits runs "
-                "that share cores"
+                f"note: the cores are taken: this run waits {share:.0%} of the time for one; threads=1 suits runs that "
+                "share cores"
             )
 
     def _hold(self, release: threading.Event) -> None:

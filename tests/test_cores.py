@@ -103,7 +103,7 @@ def test_a_user_is_told_once_that_the_cores_stay_taken():
     assert not watch.holds
     [line] = told
     assert line == (
-        "note: others use the cores: this run waits 50% of the time for one; threads=1 suits runs that share cores"
+        "note: the cores are taken: this run waits 50% of the time for one; threads=1 suits runs that share cores"
     )
 
 
@@ -186,6 +186,7 @@ def test_every_script_that_computes_shares_the_cores(script, small_runs, tmp_pat
 
     monkeypatch.setattr(loop, "share_cores", reach)
     monkeypatch.setattr(benchmarking, "share_cores", reach)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # which `errors_in_one_line` sets: here it is undone
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     run = next(small_runs.rglob("rounds.csv")).parent
