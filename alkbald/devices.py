@@ -1,6 +1,7 @@
-"""What a GPU needs: the same work in smaller parts when memory runs out, and products of a stated precision."""
+"""Devices: which one, work in smaller parts when its memory runs out, and products of a stated precision."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -8,6 +9,32 @@ from typing import TypeVar
 import torch
 
 Result = TypeVar("Result")
+
+
+def pick_device(name: str, job: int) -> torch.device:
+    """auto: the GPUs in turn, job by job, or the CPU where there is none."""
+    if name != "auto":
+        return torch.device(name)
+    count = torch.cuda.device_count()
+    return torch.device("cuda", job % count) if count else torch.device("cpu")
+
+
+def bfloat16_slowdown() -> float:
+    """How many times as long as in float32 a small matrix product takes in bfloat16 on the CPU, measured in some 20 ms.
+
+    A processor without bfloat16 arithmetic may need 25 times as long. Features do not tell: PyTorch does well without
+    it on processors that have AVX-512.
+    """
+    seconds = []
+    for dtype in (torch.bfloat16, torch.float32):
+        matrix = torch.ones(192, 192, dtype=dtype)
+        times = []
+        for _ in range(4):  # the first of them includes preparations
+            start = time.perf_counter()
+            matrix @ matrix
+            times.append(time.perf_counter() - start)
+        seconds.append(min(times))
+    return seconds[0] / seconds[1]
 
 
 def halving(work: Callable[[int], Result], size: int, what: str, *, least: int = 1) -> tuple[Result, int]:

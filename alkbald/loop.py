@@ -16,7 +16,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from alkbald.acquisition import BLIND, METHODS, Batch
+from alkbald.cores import share_cores
 from alkbald.data import Data, load
+from alkbald.devices import bfloat16_slowdown, pick_device
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
 from alkbald.inference import evaluate, sample_log_probs
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
@@ -91,7 +93,7 @@ def recorded_positions(
 
 
 def prepared_device(settings: Settings, job: int = 0) -> torch.device:
-    """The device of a run, with the number of threads set.
+    """The device of a run, with the number of threads set; what makes the run slow here is told in a line.
 
     Raises:
         SettingsError: the device cannot do the precision.
@@ -101,15 +103,11 @@ def prepared_device(settings: Settings, job: int = 0) -> torch.device:
         raise SettingsError(f"precision=tf32 needs an NVIDIA GPU, the device is {device}")
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    if device.type == "cpu":
+        share_cores(torch.get_num_threads(), tqdm.write)
+        if settings.precision == "bf16" and (slowdown := bfloat16_slowdown()) > 2:
+            print(f"note: bf16 products take {slowdown:.0f} times as long as fp32 here: precision=fp32 is faster")
     return device
-
-
-def pick_device(name: str, job: int) -> torch.device:
-    """auto: the GPUs in turn, job by job, or the CPU where there is none."""
-    if name != "auto":
-        return torch.device(name)
-    count = torch.cuda.device_count()
-    return torch.device("cuda", job % count) if count else torch.device("cpu")
 
 
 class Round(NamedTuple):

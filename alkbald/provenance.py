@@ -1,6 +1,7 @@
 """Where numbers come from."""
 
 import json
+import os
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -24,6 +25,9 @@ def provenance(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "packages": {name: version(name) for name in packages},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else _processor(),
+        "processor": _processor(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),  # the instructions that PyTorch's own kernels use
+        "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
     }
 

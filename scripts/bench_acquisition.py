@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from batchbald_redux.batchbald import CandidateBatch, compute_conditional_entropy, get_batchbald_batch
 from batchbald_redux.joint_entropy import ExactJointEntropy
-from benchmarking import Peak, Report, parser, trained_on_mnist
+from benchmarking import Peak, Report, chosen_device, parser, trained_on_mnist
 from torch import Tensor
 
 from alkbald.acquisition import Batch, bald, batchbald, kbald
@@ -254,7 +254,7 @@ def main() -> None:
         "--peer-pool", type=int, default=10_000, help="pool of the peer's batch of 10; its time is scaled up"
     )
     arguments = options.parse_args()
-    device = torch.device(arguments.device)
+    device = chosen_device(arguments)
     bench = Bench(device, arguments.repeats)
     report = Report(
         Path(arguments.output),

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from batchbald_redux.consistent_mc_dropout import BayesianModule, ConsistentMCDropout, ConsistentMCDropout2d
-from benchmarking import Peak, Report, parser, trained_on_mnist
+from benchmarking import Peak, Report, chosen_device, parser, trained_on_mnist
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -275,7 +275,7 @@ def full_round(data: Data, precision: str, device: torch.device) -> list[dict]:
 def main() -> None:
     options = parser(__doc__, "runs/bench_inference", quick="no whole round")
     arguments = options.parse_args()
-    device = torch.device(arguments.device)
+    device = chosen_device(arguments)
     bench = Bench(device, arguments.repeats)
     report = Report(
         Path(arguments.output),

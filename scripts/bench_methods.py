@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 from bench_acquisition import Bench
-from benchmarking import Report, parser
+from benchmarking import Report, chosen_device, parser
 from omegaconf import OmegaConf
 
 from alkbald.acquisition import METHODS
@@ -48,7 +48,7 @@ def main() -> None:
     options = parser(__doc__, "runs/bench_methods", quick="one measurement of each, without a warm-up")
     options.add_argument("--pool", type=int, default=60_000)
     arguments = options.parse_args()
-    device = torch.device(arguments.device)
+    device = chosen_device(arguments)
     repeats = 1 if arguments.quick else arguments.repeats
     bench = Bench(device, repeats)
     report = Report(

@@ -4,10 +4,12 @@ import argparse
 import ctypes
 import threading
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
+from alkbald.cores import share_cores
 from alkbald.data import Data, load
 from alkbald.model import MCDropoutNet, mnist_cnn
 from alkbald.provenance import provenance, write_provenance
@@ -44,6 +46,14 @@ def parser(description: str, output: str, quick: str) -> argparse.ArgumentParser
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--quick", action="store_true", help=quick)
     return options
+
+
+def chosen_device(arguments: argparse.Namespace) -> torch.device:
+    """The device that is asked for; on a CPU, threads wait as they do in a run."""
+    device = torch.device(arguments.device)
+    if device.type == "cpu":
+        share_cores(torch.get_num_threads(), print)
+    return device
 
 
 class Peak:
@@ -94,7 +104,7 @@ class Report:
             f"# {title}",
             "",
             f"`{command}`, {source['started'][:10]}, commit {(source['commit'] or 'unknown')[:12]}{changes}: "
-            f"{source['device']}, {source['threads']} threads, torch {source['packages']['torch']}. {method}",
+            f"{machine(source)}, torch {source['packages']['torch']}. {method}",
         ]
         self._sections: list[tuple[str, list[dict]]] = []
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,6 +120,13 @@ class Report:
         for title, table in self._sections:
             lines += ["", f"## {title}", "", markdown(table)]
         return "\n".join(lines)
+
+
+def machine(source: dict[str, Any]) -> str:
+    """The machine of a `provenance`: processors of one name differ, so what PyTorch finds in this one is said too."""
+    cores, threads = source["cores"], source["threads"]
+    cpu = f"{source['processor']} ({source['cpu_capability']}), {threads} threads on {cores} cores"
+    return cpu if source["device"] == source["processor"] else f"{source['device']}; {cpu}"
 
 
 def markdown(table: list[dict]) -> str:

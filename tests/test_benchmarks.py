@@ -1,16 +1,18 @@
 """The benchmarks' baselines compute what they are compared with."""
 
+import bench_sharing
 import pytest
 import torch
 from bench_acquisition import Bench, compare, growth_table, peer_2bald
 from bench_inference import naive
 from bench_methods import methods_table
-from benchmarking import markdown
+from benchmarking import Report, machine, markdown
 from conftest import generator, random_log_probs
 
 from alkbald.acquisition import METHODS, kbald
 from alkbald.inference import sample_log_probs
 from alkbald.model import mnist_cnn
+from alkbald.provenance import provenance
 from alkbald.randomness import derived_generator
 
 
@@ -54,3 +56,58 @@ def test_every_method_is_timed_at_its_configured_settings():
     assert [row["method"] for row in table] == list(METHODS)
     assert all(row["points"] == 10 for row in table if not row["decision"])
     assert len({row["joint MI"] for row in table}) > 5
+
+
+def test_a_report_says_which_processor_it_is_of(tmp_path):
+    report = Report(tmp_path, torch.device("cpu"), "Title", "command", "Method.", [{"seconds": 1.0}])
+    report.add("Section", [{"seconds": 1}])
+    source = provenance(torch.device("cpu"))
+    said = f"{source['processor']} ({torch.backends.cpu.get_cpu_capability()}), 1 threads on {source['cores']} cores"
+    assert said in (tmp_path / "report.md").read_text()
+    assert machine(source) == said
+    assert machine(source | {"device": "NVIDIA H100"}) == f"NVIDIA H100; {said}"
+
+
+class FakeProcess:
+    """In the place of a process that makes rounds."""
+
+    made = 0
+
+    def __init__(self, epochs, setting):
+        FakeProcess.made += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+
+def test_runs_at_once_are_compared_with_one_alone_and_no_more_tried_than_end(monkeypatch):
+    """Three at once take longer than the limit in the first repetition."""
+    asked = []
+
+    def slowest(processes, limit=None):
+        asked.append((len(processes), limit))
+        return {1: 2.0, 2: 5.0, 3: None}[len(processes)]
+
+    monkeypatch.setattr(bench_sharing, "Process", FakeProcess)
+    monkeypatch.setattr(bench_sharing, "slowest", slowest)
+    bench = bench_sharing.Bench(1, 10)
+    bench.measure(FakeProcess(1, "reference"), "chosen", 3, 2)
+    first = [(1, None), (1, 20.0), (2, 20.0), (3, 20.0)]
+    assert asked == [*first, *first[:3]]
+    assert FakeProcess.made == 1 + 3 + 2  # what was ended is started again
+    assert bench.table() == [
+        {
+            "setting": "chosen",
+            **{"1 at once, s": "2.00", "2 at once, s": "5.00", "3 at once, s": "> 20"},
+            **{"1 at once, times": "1.00", "2 at once, times": "2.50", "3 at once, times": "> 10"},
+        }
+    ]
+
+
+def test_a_round_of_a_process_of_its_own_is_timed_and_ended_at_the_limit():
+    with bench_sharing.Process(1, "threads=1") as process:
+        assert bench_sharing.slowest([process], 600) > 0
+        assert bench_sharing.slowest([process], 0.01) is None

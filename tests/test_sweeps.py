@@ -10,7 +10,7 @@ from conftest import ROOT, SMALL
 from joblib import cpu_count
 from omegaconf import OmegaConf
 
-from alkbald.loop import pick_device
+from alkbald.devices import pick_device
 
 
 def sweep(out: Path, *overrides: str, unset: str = "") -> subprocess.CompletedProcess:
