@@ -174,7 +174,7 @@ def check_method_size(settings: Settings, pool: int, num_classes: int, device: t
     if name not in SIZE_CHECKS:
         return
     shape = min(pool, settings.pool_sample or pool), settings.num_samples, num_classes
-    predictions = math.prod(shape) * torch.float32.itemsize
+    predictions = math.prod(shape) * torch.float32.itemsize  # which are on the same device by the time
     budget = checked_budget(options.pop("memory_budget", None), device, to_come=predictions)
     with _refused_in_one_line(settings):
         SIZE_CHECKS[name](shape, min(settings.acq_size, pool), budget, **options)

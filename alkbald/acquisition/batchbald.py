@@ -77,7 +77,7 @@ def batchbald(
     if type(max_particles) is not int or max_particles < 1:
         raise ValueError(f"max_particles must be an integer of at least 1, got {max_particles!r}")
     generator = generator or torch.Generator().manual_seed(0)
-    outcomes = min(max_particles, log_probs.shape[-1] ** max(0, batch_size - 1))
+    outcomes = min(max_particles, log_probs.shape[-1] ** max(0, batch_size - 1))  # the last pick's are not kept
     pool = Pool(log_probs, memory_budget=memory_budget, outcomes=outcomes, device=device)
     particles = OutcomeParticles.prior(log_probs.shape[1], pool.sample_entropy)
     # What is dropped as negligible counts as known: over all picks, no more than rounding.

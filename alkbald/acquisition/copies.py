@@ -2,8 +2,8 @@
 
 Axes: N pool points, K MC samples, C classes. A *rank* is a point's place in the order of a `Pool`.
 
-Each copy is found once, however many picks there are: with B picks among N equal points, that is N comparisons of
-predictions and not N B.
+Each copy is found once, however many picks there are: B picks among N equal points take N comparisons of predictions,
+not N times B.
 """
 
 import torch

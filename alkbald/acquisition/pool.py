@@ -7,6 +7,7 @@ mostly never comes to the rest.
 """
 
 import os
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
@@ -89,7 +90,6 @@ class Pool:
             least=0,
         )
         self._made = 0
-        self._copies = Copies(self._log_probs, self.index)
 
     def __len__(self) -> int:
         return len(self.bald)
@@ -131,6 +131,10 @@ class Pool:
     def _make(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
         probs = self._read(self.index[ranks]).exp_()
         return probs.div_(probs.sum(-1, keepdim=True)).clamp_min_(TINY).transpose(0, 1)
+
+    @cached_property
+    def _copies(self) -> Copies:
+        return Copies(self._log_probs, self.index)
 
     def first_best(self, gains: Float[Tensor, " N"], picks: list[int]) -> int:
         """Rank of the greatest gain; of gains that rounding alone tells apart, the one of lowest pool index whose
