@@ -62,15 +62,18 @@ def halving(work: Callable[[int], Result], size: int, what: str, *, least: int =
 
 @contextmanager
 def float32_products(tf32: bool = False) -> Iterator[None]:
-    """Products of float32 on a GPU are float32, or tf32; PyTorch's default for convolutions, and whatever a program has
-    set for matrix products, comes back afterwards.
+    """Products of float32 are float32, or tf32 on a GPU. What a program has set for them comes back afterwards.
+
+    Without this, PyTorch does convolutions on a GPU in tf32. If the program allows it, it does matrix products in tf32
+    too, and on a CPU that has the units both in bf16.
     """
-    backends = torch.backends.cudnn.conv, torch.backends.cuda.matmul
-    before = [backend.fp32_precision for backend in backends]
+    on_gpu = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]
+    on_cpu = [torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul]
+    before = [backend.fp32_precision for backend in on_gpu + on_cpu]
     try:
-        for backend in backends:
-            backend.fp32_precision = "tf32" if tf32 else "ieee"
+        for backend in on_gpu + on_cpu:
+            backend.fp32_precision = "tf32" if tf32 and backend in on_gpu else "ieee"
         yield
     finally:
-        for backend, precision in zip(backends, before, strict=True):
+        for backend, precision in zip(on_gpu + on_cpu, before, strict=True):
             backend.fp32_precision = precision

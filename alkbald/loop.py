@@ -26,7 +26,7 @@ from alkbald.model import MCDropoutModel, mnist_cnn
 from alkbald.randomness import derived_generator, derived_seed
 from alkbald.records.files import should_stop
 from alkbald.records.run import Run
-from alkbald.settings import Settings, check_method, check_sizes, method_options
+from alkbald.settings import Settings, check_method_size, check_sizes, method_options
 from alkbald.training import Fit, fit
 
 
@@ -48,7 +48,7 @@ def run(settings: Settings, *, job: int = 0) -> Run:
     device = prepared_device(settings, job)
     data = load(**vars(settings.data), device=device)
     check_sizes(settings, len(data.initial), len(data.pool_labels))
-    check_method(settings, settings.acq_size, settings.num_samples, data.num_classes)
+    check_method_size(settings, len(data.pool_labels) - len(data.initial), data.num_classes, device)
     reset_peak_memory(device)
     with record.writing(device):
         beginning = f"resuming after round {len(record.rounds) - 1}" if record.rounds else "recording"

@@ -3,7 +3,10 @@
 Defaults and comments are in configs/config.yaml; nothing here has a default, so a setting is said in one place only.
 """
 
+import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,8 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from alkbald.acquisition import METHODS
+from alkbald.acquisition import METHODS, SIZE_CHECKS
+from alkbald.acquisition.pool import checked_budget
 from alkbald.data import SOURCES
 from alkbald.errors import RecordError, SettingsError
 from alkbald.inference import PRECISIONS
@@ -149,7 +153,7 @@ def check(settings: Settings) -> None:
     if not settings.out:
         raise SettingsError("out must name a folder, got nothing")
     check_device(settings.device)
-    check_method(settings, min(settings.acq_size, 3), 2, 2)
+    check_method(settings)
 
 
 def method_options(settings: Settings) -> dict[str, Any]:
@@ -157,25 +161,50 @@ def method_options(settings: Settings) -> dict[str, Any]:
     return {key: value for key, value in settings.method.items() if key != "name"}
 
 
-def check_method(settings: Settings, pool: int, num_samples: int, num_classes: int) -> None:
-    """Tries the method on certain predictions [pool, num_samples, num_classes]: bad options fail before any work.
-
-    Nothing is to be learned from certain predictions, so this takes no time; what outcome tables would take is known
-    from the shape.
+def check_method(settings: Settings) -> None:
+    """Tries the method on at most three certain points: bad options fail before any work.
 
     Raises:
         SettingsError: the method refuses its options.
     """
-    log_probs = torch.full((pool, num_samples, num_classes), -torch.inf)
-    log_probs[..., 0] = 0.0
-    name = settings.method["name"]
     if reserved := {"log_probs", "batch_size", "generator", "device"} & settings.method.keys():
         raise SettingsError(f"unknown setting method.{min(reserved)}: the method's own options only")
+    log_probs = torch.full((min(settings.acq_size, 3), 2, 2), -torch.inf)
+    log_probs[..., 0] = 0.0
+    with _refused_in_one_line(settings):
+        METHODS[settings.method["name"]](log_probs, len(log_probs), **method_options(settings))
+
+
+def check_method_size(settings: Settings, pool: int, num_classes: int, device: torch.device) -> None:
+    """Counts what the method's tables would take at the run's own size, on its own device.
+
+    Args:
+        settings: whose method has been checked.
+        pool: points that a batch is chosen from.
+        num_classes: C.
+        device: of the run.
+
+    Raises:
+        SettingsError: more than the method's memory_budget.
+    """
+    name, options = settings.method["name"], method_options(settings)
+    if name not in SIZE_CHECKS:
+        return
+    shape = min(pool, settings.pool_sample or pool), settings.num_samples, num_classes
+    predictions = math.prod(shape) * torch.float32.itemsize  # which are on the same device by the time
+    budget = checked_budget(options.pop("memory_budget", None), device, to_come=predictions)
+    with _refused_in_one_line(settings):
+        SIZE_CHECKS[name](shape, min(settings.acq_size, pool), budget, **options)
+
+
+@contextmanager
+def _refused_in_one_line(settings: Settings) -> Iterator[None]:
+    """What a method refuses, as a SettingsError that names its options."""
     try:
-        METHODS[name](log_probs, pool, **method_options(settings))
+        yield
     except (ValueError, TypeError) as error:
-        options = ", ".join(f"method.{key}={value}" for key, value in method_options(settings).items())
-        raise SettingsError(f"method={name}{', ' if options else ''}{options}: {error}") from error
+        options = [f"method.{key}={value}" for key, value in method_options(settings).items()]
+        raise SettingsError(f"{', '.join(['method=' + settings.method['name'], *options])}: {error}") from error
 
 
 def check_sizes(settings: Settings, initial: int, pool: int) -> None:

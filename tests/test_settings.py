@@ -1,14 +1,18 @@
+import re
 import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import ROOT, compose, make_settings
 from omegaconf import OmegaConf
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from alkbald.acquisition import METHODS
 from alkbald.errors import SettingsError
 from alkbald.records.run import defining_settings
-from alkbald.settings import check_method, flat_keys, from_config
+from alkbald.settings import check_method_size, flat_keys, from_config
 
 
 def run_command(*overrides: str) -> subprocess.CompletedProcess:
@@ -155,10 +159,31 @@ def test_the_recorded_config_is_the_resolved_one(tmp_path):
     assert OmegaConf.structured(settings).data.split_seed == 3
 
 
+class LargestTensor(TorchDispatchMode):
+    """The most elements of a tensor that was made."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.elements = max([self.elements, *(x.numel() for x in tree_leaves(out) if isinstance(x, torch.Tensor))])
+        return out
+
+
+@pytest.mark.parametrize("acq_size", [1, 300, 100_000])
 @pytest.mark.parametrize("method", METHODS)
-def test_a_methods_options_are_tried_at_the_runs_own_size(method, tmp_path):
-    settings = make_settings(tmp_path, f"method={method}")
-    check_method(settings, 10, 100, 47)
-    if method == "kbald":
-        with pytest.raises(SettingsError, match=r"method\.order=6: order 6 at batch_size 40 needs outcome tables"):
-            check_method(make_settings(tmp_path, "method=kbald", "method.order=6"), 40, 100, 10)
+def test_a_method_is_checked_without_work(method, acq_size, tmp_path, monkeypatch):
+    monkeypatch.setattr("alkbald.acquisition.pool.free_memory", lambda device: 2**33)
+    refusals = []
+    with LargestTensor() as largest:
+        settings = make_settings(tmp_path, f"method={method}", f"acq_size={acq_size}")
+        try:
+            check_method_size(settings, 10**6, 10, torch.device("cpu"))
+        except SettingsError as error:
+            refusals.append(str(error))
+    assert bool(refusals) == (acq_size > 1 and method in ("3bald", "kbald", "dynamic_bald"))
+    for message in refusals:
+        assert re.fullmatch(rf"method={method}.*order 3 at batch_size {acq_size} needs outcome tables .*", message)
+    assert largest.elements < 3000

@@ -10,9 +10,9 @@ from alkbald.acquisition.bald import bald
 from alkbald.acquisition.batch import Batch
 from alkbald.acquisition.batchbald import batchbald
 from alkbald.acquisition.conservative import conservative_bald
-from alkbald.acquisition.dynamic import adaptive_kbald, dynamic_bald, positive_bald
+from alkbald.acquisition.dynamic import adaptive_kbald, check_divergence_tables, dynamic_bald, positive_bald
 from alkbald.acquisition.epig import epig
-from alkbald.acquisition.kbald import kbald, kbald_scores
+from alkbald.acquisition.kbald import check_tables, kbald, kbald_scores
 from alkbald.acquisition.large_batchbald import large_batchbald, power_large_batchbald
 from alkbald.acquisition.random import random
 from alkbald.acquisition.stochastic import power_bald, softmax_bald, softrank_bald
@@ -45,10 +45,24 @@ BLIND = frozenset({"random"})
 #: Methods whose batches may be smaller than asked for.
 DYNAMIC = frozenset({"conservative_bald", "dynamic_bald", "positive_bald"})
 
+#: What methods refuse by sizes alone, before there are predictions (they call it themselves too): functions of
+#: the shape N, K, C, the batch size, the memory budget in bytes and the method's options, which are valid by then.
+SIZE_CHECKS: dict[str, Callable[..., None]] = {
+    "2bald": partial(check_tables, order=2),
+    "3bald": partial(check_tables, order=3),
+    "kbald": check_tables,
+    "dynamic_bald": check_divergence_tables,
+    "positive_bald": partial(check_tables, order=2),
+    "adaptive_kbald": partial(check_tables, order=2),
+    "large_batchbald": partial(check_tables, order=2),
+    "power_large_batchbald": partial(check_tables, order=2),
+}
+
 __all__ = [
     "BLIND",
     "DYNAMIC",
     "METHODS",
+    "SIZE_CHECKS",
     "Batch",
     "adaptive_kbald",
     "bald",

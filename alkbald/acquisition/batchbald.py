@@ -13,6 +13,7 @@ from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
 from alkbald.acquisition.pool import Pool
+from alkbald.devices import float32_products
 from alkbald.particles import Children, OutcomeParticles
 
 #: Candidates evaluated at a time: enough for a matrix product, few enough that the bounds can stop early.
@@ -61,7 +62,8 @@ def batchbald(
         batch_size: B, at most N.
         max_particles: outcomes kept, at least 1.
         generator: a CPU generator for the resampling; None: one seeded with 0.
-        memory_budget: bytes of probabilities kept beside log_probs; None: see `Pool`.
+        memory_budget: bytes of particles and of the pool's probabilities, together. Particles come first; probabilities
+            that do not fit beside them are made anew when they are needed. None: see `checked_budget`.
         device: where to compute; None: where log_probs are. A pool on the CPU is streamed to a GPU.
 
     Returns:
@@ -75,7 +77,8 @@ def batchbald(
     if type(max_particles) is not int or max_particles < 1:
         raise ValueError(f"max_particles must be an integer of at least 1, got {max_particles!r}")
     generator = generator or torch.Generator().manual_seed(0)
-    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
+    outcomes = min(max_particles, log_probs.shape[-1] ** max(0, batch_size - 1))  # the last pick's are not kept
+    pool = Pool(log_probs, memory_budget=memory_budget, outcomes=outcomes, device=device)
     particles = OutcomeParticles.prior(log_probs.shape[1], pool.sample_entropy)
     # What is dropped as negligible counts as known: over all picks, no more than rounding.
     negligible = tie_margin(pool.dtype) / max(1, batch_size)
@@ -108,11 +111,12 @@ def _lazy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " 
     fresh = torch.full_like(bounds, -math.inf)  # gains under the full state
 
     def gains(ranks: Int[Tensor, " n"], state: OutcomeParticles) -> Float[Tensor, " n"]:
-        prior = state.weights @ state.posterior  # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors
-        parts = [
-            state.predictive_entropy(pool.probs(part)) - pool.sample_entropy[part] @ prior
-            for part in ranks.split(_PART)
-        ]
+        with float32_products():
+            prior = state.weights @ state.posterior  # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors
+            parts = [
+                state.predictive_entropy(pool.probs(part)) - pool.sample_entropy[part] @ prior
+                for part in ranks.split(_PART)
+            ]
         return torch.cat(parts)
 
     def can_win() -> Int[Tensor, " n"]:

@@ -45,7 +45,7 @@ def conservative_bald(
         threshold: nats, at least 0; None: the budget.
         min_bald: nats; points of lower BALD are not taken. 0: any point is, as in the paper.
         generator: not used; every method takes one.
-        memory_budget, device: see `kbald`.
+        memory_budget, device: see `kbald`; but no batch is refused for its tables, only fewer probabilities are kept.
 
     Returns:
         The batch; its score is the sum of its points' mutual informations less that of all pairs (2-BALD's). Its
@@ -60,7 +60,8 @@ def conservative_bald(
         raise ValueError(f"threshold must be at least 0, got {threshold!r}")
     if not min_bald >= 0:
         raise ValueError(f"min_bald must be at least 0, got {min_bald!r}")
-    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
+    outcomes = batch_size * log_probs.shape[-1]  # one table a pick
+    pool = Pool(log_probs, memory_budget=memory_budget, outcomes=outcomes, device=device)
     prior = OutcomeParticles.prior(log_probs.shape[1], pool.sample_entropy)
     ranks = torch.arange(len(pool), device=pool.bald.device)
 

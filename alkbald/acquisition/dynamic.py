@@ -13,9 +13,14 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from alkbald.acquisition.batch import Batch, tie_margin
+from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
 from alkbald.acquisition.kbald import TablesTooLarge, check_tables, kbald, kbald_scores, table_rows
+from alkbald.acquisition.pool import checked_budget
 from alkbald.information import joint_mutual_information
+from alkbald.probabilities import check_shape
+
+#: Of 3-BALD from 2-BALD, relative to the score.
+_DIVERGENCE = 0.3
 
 
 def dynamic_bald(
@@ -23,7 +28,7 @@ def dynamic_bald(
     batch_size: int,
     *,
     min_size: int = 1,
-    divergence: float | None = 0.3,
+    divergence: float | None = _DIVERGENCE,
     non_positive: bool = True,
     share_of_log_k: float | None = 0.95,
     generator: Generator | None = None,
@@ -52,7 +57,7 @@ def dynamic_bald(
         non_positive: whether that criterion is on.
         share_of_log_k: the share, above 0; None: this criterion is off.
         generator: not used; every method takes one.
-        memory_budget: bytes of outcome tables, of 3-BALD too; None depends on what is free (see `kbald`).
+        memory_budget: of `kbald`, of 3-BALD's outcome tables too; None depends on what is free.
         device: see `kbald`.
 
     Returns:
@@ -70,12 +75,11 @@ def dynamic_bald(
             raise ValueError(f"{name} must be above 0, got {value!r}")
     if type(non_positive) is not bool:
         raise ValueError(f"non_positive must be true or false, got {non_positive!r}")
-    batch = kbald(log_probs, batch_size, order=2, memory_budget=memory_budget, device=device)
-    if divergence is not None:  # refused for the largest batch, whether or not another criterion makes it smaller
-        try:
-            check_tables(batch.log_probs, 3, memory_budget=memory_budget, device=device)
-        except TablesTooLarge as error:
-            raise TablesTooLarge(f"divergence from 3-BALD: {error}; divergence=null does without") from error
+    check_batch_size(batch_size, len(log_probs))
+    check_shape(log_probs)
+    budget = checked_budget(memory_budget, device or log_probs.device)
+    check_divergence_tables(log_probs.shape, batch_size, budget, divergence=divergence, dtype=log_probs.dtype)
+    batch = kbald(log_probs, batch_size, order=2, memory_budget=budget, device=device)
     # What rounding alone can do: where nothing can be learned, scores are 0 but for that.
     margin = tie_margin(log_probs.dtype)
     size, decision = batch_size, "batch_size"
@@ -89,7 +93,7 @@ def dynamic_bald(
                 size, decision = b, "share_of_log_k"
                 break
     if divergence is not None:
-        third = kbald_scores(batch.log_probs[:size], order=3, memory_budget=memory_budget, device=device)
+        third = kbald_scores(batch.log_probs[:size], order=3, memory_budget=budget, device=device)
         for b in range(2, size):  # of one or two points, both are exact
             rounding = margin * (b + 1) ** 2  # of as many pairs (seen: 1.4e-4 in float32 at 20 points, of 8e-4 here)
             if abs(third[b] - batch.scores[b]) > divergence * abs(batch.scores[b]) + rounding:
@@ -100,6 +104,29 @@ def dynamic_bald(
     if size == batch_size:
         decision = "batch_size"
     return Batch(batch.indices[:size], batch.scores[:size], batch.log_probs[:size], decision)
+
+
+def check_divergence_tables(
+    shape: tuple[int, ...],
+    batch_size: int,
+    memory_budget: int,
+    *,
+    divergence: float | None = _DIVERGENCE,
+    dtype: torch.dtype = torch.float32,
+    **_: object,
+) -> None:
+    """`kbald.check_tables` for `dynamic_bald`: of the largest batch, whether or not another criterion makes it smaller.
+
+    Raises:
+        TablesTooLarge: 2-BALD's tables, or with a divergence 3-BALD's, do not fit into memory_budget.
+    """
+    check_tables(shape, batch_size, memory_budget, order=2, dtype=dtype)
+    if divergence is None:
+        return
+    try:
+        check_tables(shape, batch_size, memory_budget, order=3, dtype=dtype)
+    except TablesTooLarge as error:
+        raise TablesTooLarge(f"divergence from 3-BALD: {error}; divergence=null does without") from error
 
 
 def positive_bald(

@@ -37,7 +37,8 @@ def epig(
         batch_size: B, at most N.
         num_targets: how many, at least 1; all of the pool if it is smaller.
         generator: a CPU generator for the targets; None: one seeded with 0.
-        memory_budget, device: see `kbald`.
+        memory_budget, device: see `kbald`; but no targets are refused for their outcomes, only fewer probabilities are
+            kept.
 
     Returns:
         The batch; its score is the sum of its points' gains, which counts twice what they share.
@@ -48,7 +49,8 @@ def epig(
     check_batch_size(batch_size, len(log_probs))
     if type(num_targets) is not int or num_targets < 1:
         raise ValueError(f"num_targets must be an integer of at least 1, got {num_targets!r}")
-    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
+    outcomes = min(num_targets, len(log_probs)) * log_probs.shape[-1]
+    pool = Pool(log_probs, memory_budget=memory_budget, outcomes=outcomes, device=device)
     generator = generator or torch.Generator().manual_seed(0)
     drawn = torch.randperm(len(pool), generator=generator)[:num_targets].to(pool.index.device)
     targets = pool.index.argsort()[drawn]  # the ranks of pool indices, so that their order does not matter

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
-from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.pool import Pool, checked_budget, outcome_bytes
 from alkbald.particles import OutcomeParticles
+from alkbald.probabilities import check_shape
 
 #: Points evaluated at a time: enough for a matrix product, few enough that lazy evaluation can stop early.
 _BLOCK = 1024
@@ -55,20 +56,20 @@ def kbald(
         batch_size: B, at most N.
         order: k, at least 1.
         generator: not used; every method takes one.
-        memory_budget: bytes of the pool's probabilities, and as much again of outcome tables; None: see `Pool`.
+        memory_budget: bytes of outcome tables and of the pool's probabilities, together. Tables come first;
+            probabilities that do not fit beside them are made anew when they are needed. None: see `checked_budget`.
         device: where to compute; None: where log_probs are. A pool on the CPU is streamed to a GPU.
 
     Returns:
         The batch; its score is the approximation's value, not the joint mutual information.
 
     Raises:
-        TablesTooLarge: the order needs outcome tables beyond the budget.
+        TablesTooLarge: the order needs outcome tables beyond the budget (`check_tables`).
         ValueError: order below 1; B out of range; log_probs that are none.
     """
     check_batch_size(batch_size, len(log_probs))
     order = _checked_order(order, batch_size)
-    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
-    _check_tables(pool, batch_size, order)
+    pool = pool_beside_tables(log_probs, batch_size, order, memory_budget=memory_budget, device=device)
     gains = Gains(pool, order)
     gains_only_fall = order in (1, 2, batch_size)
     scores = []
@@ -106,8 +107,7 @@ def kbald_scores(
     """
     size = len(log_probs)
     order = _checked_order(order, size)
-    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
-    _check_tables(pool, size, order)
+    pool = pool_beside_tables(log_probs, size, order, memory_budget=memory_budget, device=device)
     gains, scores = Gains(pool, order), []
     for s, rank in enumerate(pool.index.argsort().tolist()):
         gains.update_all()
@@ -116,16 +116,24 @@ def kbald_scores(
     return scores
 
 
-def check_tables(
-    log_probs: Float[Tensor, "B K C"],
+def pool_beside_tables(
+    log_probs: Float[Tensor, "N K C"],
+    batch_size: int,
     order: int,
     *,
-    memory_budget: int | None = None,
-    device: torch.device | None = None,
-) -> None:
-    """Raises TablesTooLarge if `kbald_scores` would of a batch of that size."""
-    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
-    _check_tables(pool, len(log_probs), _checked_order(order, len(log_probs)))
+    memory_budget: int | None,
+    device: torch.device | None,
+) -> Pool:
+    """The pool, with probabilities kept in what the outcome tables of an order leave of the budget.
+
+    Raises:
+        TablesTooLarge, ValueError: as of `kbald`.
+    """
+    check_shape(log_probs)
+    budget = checked_budget(memory_budget, device or log_probs.device)
+    check_tables(log_probs.shape, batch_size, budget, order=order, dtype=log_probs.dtype)
+    outcomes = table_rows(batch_size, order, log_probs.shape[2])
+    return Pool(log_probs, memory_budget=budget, outcomes=outcomes, device=device)
 
 
 class Gains:
@@ -141,6 +149,7 @@ class Gains:
         self._order = order
         # In float64: at higher orders, large coefficients weigh sums over many subsets against each other.
         self.values = pool.bald.clone()
+        self._alone = pool.bald.clone()  # gains before there are picks; -inf for what was picked
         self.picks: list[int] = []
         # By subset size u: the outcomes of every subset of the picks, in a list a pick for those whose last pick it is.
         self._tables: dict[int, list[list[OutcomeParticles]]] = {u: [] for u in range(1, order)}
@@ -157,11 +166,10 @@ class Gains:
                 for subset in (subset for subsets in by_pick[self._seen[start] :] for subset in subsets):
                     self._information[u, block] += self._pool.marginal_entropy[block] - subset.predictive_entropy(probs)
             self._seen[start] = s
-            values = self._pool.bald[block].clone()
+            values = self._alone[block].clone()
             for u in range(1, min(s, self._order - 1) + 1):
                 values -= _coefficient(s, u, self._order) * self._information[u, block]
             self.values[block] = values
-            self.values[self.picks] = -math.inf
         return self.values[block].max().item()
 
     def update_all(self) -> None:
@@ -172,7 +180,7 @@ class Gains:
     def add(self, pick: int, *, is_last: bool) -> None:
         """Adds a pick, and the subsets that end in it unless nothing is to come that would need them."""
         self.picks.append(pick)
-        self.values[pick] = -math.inf
+        self.values[pick] = self._alone[pick] = -math.inf
         if is_last:
             return
         probs = self._pool.probs_of(pick)
@@ -198,16 +206,34 @@ def table_rows(batch_size: int, order: int, num_classes: int) -> int:
     return sum(comb(max(0, batch_size - 1), u) * num_classes**u for u in range(1, order))
 
 
-def _table_bytes(pool: Pool, batch_size: int, order: int) -> int:
-    _, num_samples, num_classes = pool.shape
-    return table_rows(batch_size, order, num_classes) * (num_samples + 1) * pool.dtype.itemsize
+def check_tables(
+    shape: tuple[int, ...],
+    batch_size: int,
+    memory_budget: int,
+    *,
+    order: int,
+    dtype: torch.dtype = torch.float32,
+    **_: object,
+) -> None:
+    """Refuses an order whose outcome tables do not fit: from sizes alone, before there are predictions.
 
+    Args:
+        shape: N, K, C.
+        batch_size: B.
+        memory_budget: bytes.
+        order: of `kbald`; its other options do not matter here.
+        dtype: of log_probs.
 
-def _check_tables(pool: Pool, batch_size: int, order: int) -> None:
-    needed, budget = _table_bytes(pool, batch_size, order), pool.memory_budget
-    if needed > budget:
-        fits = max(k for k in range(1, order) if _table_bytes(pool, batch_size, k) <= budget)
-        raise TablesTooLarge(
-            f"order {order} at batch_size {batch_size} needs outcome tables of {needed / 2**20:,.1f} MiB, over the "
-            f"memory_budget of {budget / 2**20:,.1f} MiB; order {fits} fits"
-        )
+    Raises:
+        TablesTooLarge: they do not; the message says what would.
+    """
+    order = _checked_order(order, batch_size)
+    _, num_samples, num_classes = shape
+    for fits in range(1, order):  # upwards, and no further than needed: the numbers of a high order are astronomical
+        needed = outcome_bytes(table_rows(batch_size, fits + 1, num_classes), num_samples, dtype)
+        if needed > memory_budget:
+            raise TablesTooLarge(
+                f"order {order} at batch_size {batch_size} needs outcome tables of "
+                f"{'more than ' if fits + 1 < order else ''}{needed / 2**20:,.1f} MiB, over the memory_budget of "
+                f"{memory_budget / 2**20:,.1f} MiB; order {fits} fits"
+            )

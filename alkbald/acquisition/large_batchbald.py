@@ -18,8 +18,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
-from alkbald.acquisition.kbald import Gains, kbald
-from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.kbald import Gains, kbald, pool_beside_tables
 from alkbald.acquisition.stochastic import check_beta, gumbel
 
 
@@ -63,12 +62,13 @@ def power_large_batchbald(
         The batch; its score is that of 2-BALD.
 
     Raises:
+        TablesTooLarge: the batch needs outcome tables beyond the budget.
         ValueError: B or beta out of range, or log_probs that are none.
     """
     check_batch_size(batch_size, len(log_probs))
     check_beta(beta)
     generator = generator or torch.Generator().manual_seed(0)
-    pool = Pool(log_probs, memory_budget=memory_budget, device=device)
+    pool = pool_beside_tables(log_probs, batch_size, 2, memory_budget=memory_budget, device=device)
     gains, scores = Gains(pool, order=2), []
     for s in range(batch_size):
         gains.update_all()

@@ -7,13 +7,15 @@ mostly never comes to the rest.
 """
 
 import os
+from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from alkbald.acquisition.batch import Batch, tie_margin
-from alkbald.devices import halving
+from alkbald.acquisition.copies import Copies
+from alkbald.devices import float32_products, halving
 from alkbald.probabilities import TINY, check_shape, checked_sums, entropy
 
 #: Elements of log_probs that a pass reads at a time: what stays in a core's cache between the operations of the pass.
@@ -30,8 +32,7 @@ class Pool:
         sample_entropy: [N, K], H[Y_n | omega_k] by rank.
         marginal_entropy: [N], H[Y_n] by rank, in float64.
         shape: N, K, C.
-        dtype: what probabilities and products are in: float64 if log_probs are, else float32.
-        memory_budget: bytes.
+        dtype: what probabilities and products are in (see `computed_in`).
     """
 
     def __init__(
@@ -39,14 +40,17 @@ class Pool:
         log_probs: Float[Tensor, "N K C"],
         *,
         memory_budget: int | None = None,
+        outcomes: int = 0,
         device: torch.device | None = None,
     ):
         """One pass over the pool.
 
         Args:
             log_probs: natural log-probabilities, on any device.
-            memory_budget: bytes of probabilities kept; what does not fit is made anew each time it is asked for. None:
-                a quarter of what is free but at most 512 MiB on a CPU, half of what is free on a GPU.
+            memory_budget: bytes of the method's outcomes and of probabilities kept, together (see `checked_budget`).
+                Probabilities that do not fit are made anew each time they are asked for.
+            outcomes: that the method will hold (`particles.OutcomeParticles`). They come first, probabilities get what
+                is left.
             device: where to compute; None: where log_probs are.
 
         Raises:
@@ -55,13 +59,8 @@ class Pool:
         """
         self._log_probs = log_probs.detach()
         self._device = device or log_probs.device
-        self.dtype = torch.float64 if log_probs.dtype == torch.float64 else torch.float32
-        if memory_budget is None:
-            on_gpu = self._device.type == "cuda"
-            memory_budget = free_memory(self._device) // 2 if on_gpu else min(2**29, free_memory(self._device) // 4)
-        if type(memory_budget) is not int or memory_budget < 0:
-            raise ValueError(f"memory_budget must be an integer of at least 0, got {memory_budget!r}")
-        self.memory_budget = memory_budget
+        self.dtype = computed_in(log_probs.dtype)
+        budget = checked_budget(memory_budget, self._device)
         check_shape(log_probs)
         n, num_samples, num_classes = self.shape = log_probs.shape
         sample_entropy = torch.empty(n, num_samples, dtype=self.dtype, device=self._device)
@@ -71,7 +70,8 @@ class Pool:
             chunk = self._read(slice(start, start + points))
             probs = chunk.exp()
             sums = checked_sums(chunk, probs, start)
-            mean = torch.bmm(1 / sums[:, None], probs)[:, 0] / num_samples
+            with float32_products():
+                mean = torch.bmm(1 / sums[:, None], probs)[:, 0] / num_samples
             marginal_entropy[start : start + points] = entropy(mean.double())
             # 0 * log 0 is 0: the logarithm is bounded before the product. Dividing p by its sum z: H = log z - ... / z.
             plogp = chunk.clamp_min_(-100).mul_(probs)
@@ -85,7 +85,7 @@ class Pool:
         bytes_a_point = num_samples * num_classes * sample_entropy.element_size()
         self._probs, self._kept = halving(
             lambda kept: sample_entropy.new_empty(num_samples, kept, num_classes),
-            min(n, memory_budget // bytes_a_point),
+            min(n, max(0, budget - outcome_bytes(outcomes, num_samples, self.dtype)) // bytes_a_point),
             "points kept",
             least=0,
         )
@@ -132,24 +132,52 @@ class Pool:
         probs = self._read(self.index[ranks]).exp_()
         return probs.div_(probs.sum(-1, keepdim=True)).clamp_min_(TINY).transpose(0, 1)
 
+    @cached_property
+    def _copies(self) -> Copies:
+        return Copies(self._log_probs, self.index)
+
     def first_best(self, gains: Float[Tensor, " N"], picks: list[int]) -> int:
         """Rank of the greatest gain; of gains that rounding alone tells apart, the one of lowest pool index whose
         predictions are not those of a pick already, if there is one.
 
         Args:
             gains: by rank; -inf is out of the question.
-            picks: ranks that are in the batch.
+            picks: ranks that are in the batch, in the order of acquisition.
         """
         best = (gains >= gains.max() - tie_margin(self.dtype)).nonzero()[:, 0]
         best = best[self.index[best].argsort()]
-        if len(best) > 1 and picks:
-            picked = self._log_probs[self.index[picks].to(self._log_probs.device)]
-            for part in best.split(64):
-                candidates = self._log_probs[self.index[part].to(self._log_probs.device)]
-                new = ~(candidates[:, None] == picked).flatten(2).all(-1).any(-1)
-                if new.any():
-                    return int(part[int(new.int().argmax())])
-        return int(best[0])
+        new = self._copies.first_new(best, picks) if len(best) > 1 and picks else None
+        return int(best[0]) if new is None else new
+
+
+def computed_in(dtype: torch.dtype) -> torch.dtype:
+    """The type that predictions of a type are computed with in: float64 for float64, else float32."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def outcome_bytes(outcomes: int, num_samples: int, dtype: torch.dtype) -> int:
+    """Of so many outcomes, for predictions of some type: each has a weight and a posterior over the samples."""
+    return outcomes * (num_samples + 1) * computed_in(dtype).itemsize
+
+
+def checked_budget(memory_budget: int | None, device: torch.device, *, to_come: int = 0) -> int:
+    """Bytes that a method may hold on a device: its outcomes and the pool's probabilities, together.
+
+    Args:
+        memory_budget: bytes; None: a quarter of what is free but at most 512 MiB on a CPU, half of what is free on a
+            GPU.
+        device: where the method computes.
+        to_come: bytes that are free as yet but will not be then.
+
+    Raises:
+        ValueError: a memory_budget that is none.
+    """
+    if memory_budget is None:
+        free = max(0, free_memory(device) - to_come)
+        return free // 2 if device.type == "cuda" else min(2**29, free // 4)
+    if type(memory_budget) is not int or memory_budget < 0:
+        raise ValueError(f"memory_budget must be an integer of at least 0, got {memory_budget!r}")
+    return memory_budget
 
 
 def free_memory(device: torch.device) -> int:

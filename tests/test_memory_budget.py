@@ -1,0 +1,138 @@
+"""One budget for a method's outcomes and the pool's probabilities: outcomes first, probabilities in what is left."""
+
+import inspect
+import math
+
+import pytest
+import torch
+from conftest import make_settings, random_log_probs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alkbald.acquisition import METHODS, SIZE_CHECKS, pool
+from alkbald.acquisition.kbald import TablesTooLarge, check_tables, table_rows
+from alkbald.acquisition.pool import Pool, checked_budget
+from alkbald.errors import SettingsError
+from alkbald.particles import Children, OutcomeParticles
+from alkbald.settings import check_method_size
+
+BUDGETED = sorted(name for name, method in METHODS.items() if "memory_budget" in inspect.signature(method).parameters)
+OPTIONS = {"kbald": {"order": 4}, "epig": {"num_targets": 7}, "conservative_bald": {"threshold": 9.0, "min_bald": 0.0}}
+
+
+@given(st.integers(0, 20_000), st.integers(0, 100))
+@settings(max_examples=50, deadline=None)
+def test_probabilities_are_kept_in_what_outcomes_leave(memory_budget, outcomes):
+    log_probs = random_log_probs(60, 6, 3, dtype=torch.float32)
+    kept = Pool(log_probs, memory_budget=memory_budget, outcomes=outcomes)._kept
+    a_point, tables = 6 * 3 * 4, outcomes * (6 + 1) * 4
+    assert kept == 0 or kept * a_point + tables <= memory_budget
+    assert kept == 60 or (kept + 1) * a_point + tables > memory_budget
+
+
+@pytest.mark.parametrize("name", [name for name in BUDGETED if name != "adaptive_kbald"])  # which is kbald by turns
+def test_a_method_reckons_with_the_outcomes_that_it_holds(name, monkeypatch):
+    """Counted as they are made: tables are kept all, of particles those after each pick."""
+    reckoned, tables, particles = [], [0], [0]
+
+    def pool_made(self, *args, outcomes=0, made=Pool.__init__, **options):
+        reckoned.append(outcomes)
+        tables[0] = 0
+        made(self, *args, outcomes=outcomes, **options)
+
+    def extended(self, probs, original=OutcomeParticles.extended):
+        result = original(self, probs)
+        tables[0] += len(result)
+        return result
+
+    def reduced(self, *args, original=Children.reduced, **options):
+        result = original(self, *args, **options)
+        particles[0] = max(particles[0], len(result))
+        return result
+
+    monkeypatch.setattr(Pool, "__init__", pool_made)
+    monkeypatch.setattr(OutcomeParticles, "extended", extended)
+    monkeypatch.setattr(Children, "reduced", reduced)
+    METHODS[name](random_log_probs(40, 6, 3), 5, **OPTIONS.get(name, {}))
+    held = particles[0] if name == "batchbald" else 7 * 3 if name == "epig" else tables[0]
+    assert reckoned[-1] == held > 0
+
+
+@pytest.mark.parametrize("name", BUDGETED)
+@given(st.integers(1, 12), st.integers(0, 4000), st.sampled_from([torch.float32, torch.float64]))
+@settings(max_examples=25, deadline=None)
+def test_what_a_method_refuses_for_its_size_is_known_before(name, batch_size, memory_budget, dtype):
+    log_probs = random_log_probs(12, 4, 3, dtype=dtype)
+    options, refusals = OPTIONS.get(name, {}), []
+    for work in (
+        lambda: METHODS[name](log_probs, batch_size, memory_budget=memory_budget, **options),
+        lambda: SIZE_CHECKS[name]((12, 4, 3), batch_size, memory_budget, dtype=dtype, **options),
+    ):
+        try:
+            work()
+        except TablesTooLarge as error:
+            refusals.append(str(error))
+        except KeyError:
+            assert name not in SIZE_CHECKS  # what is never refused
+    assert len(refusals) in (0, 2)
+    assert len(set(refusals)) < 2
+
+
+@pytest.mark.parametrize("order", [2, 3])
+def test_an_order_may_take_the_whole_budget(order):
+    needed = table_rows(5, order, 3) * (6 + 1) * 8
+    log_probs = random_log_probs(30, 6, 3)
+    free = METHODS["kbald"](log_probs, 5, order=order)
+    assert METHODS["kbald"](log_probs, 5, order=order, memory_budget=needed).indices == free.indices
+    with pytest.raises(TablesTooLarge, match=f"order {order} at batch_size 5 .* order {order - 1} fits"):
+        METHODS["kbald"](log_probs, 5, order=order, memory_budget=needed - 1)
+
+
+def test_the_sizes_of_the_committed_runs_fit():
+    """The studies' largest: 3-BALD of 40 points at K = 100 and ten classes, within the configured 512 MiB."""
+    check_tables((60_000, 100, 10), 40, 2**29, order=3)
+    SIZE_CHECKS["dynamic_bald"]((60_000, 100, 10), 40, 2**29, divergence=0.3)
+
+
+def test_an_order_beyond_all_numbers_is_refused_in_one_line():
+    with pytest.raises(TablesTooLarge, match=r"order 100000 at .* needs outcome tables of more than .*; order 2 fits"):
+        check_tables((10**6, 100, 10), 100_000, 2**29, order=10**30)
+
+
+def test_the_default_budget_is_a_part_of_what_is_free_on_the_device(monkeypatch):
+    free = {"cpu": 1000, "cuda": 6000}
+    monkeypatch.setattr(pool, "free_memory", lambda device: free[device.type])
+    assert checked_budget(None, torch.device("cpu")) == 250
+    assert checked_budget(None, torch.device("cuda")) == 3000
+    assert checked_budget(None, torch.device("cuda"), to_come=1000) == 2500
+    assert checked_budget(None, torch.device("cuda"), to_come=7000) == 0
+    free["cpu"] = 2**40
+    assert checked_budget(None, torch.device("cpu")) == 2**29
+    assert checked_budget(77, torch.device("cuda"), to_come=7000) == 77
+
+
+@pytest.mark.parametrize("method", ["kbald", "3bald", "2bald"])
+def test_a_run_is_judged_by_its_own_devices_memory(method, monkeypatch, tmp_path):
+    """By what its predictions, [1000, 100, 10] in float32, leave free there."""
+    order = 2 if method == "2bald" else 3
+    tables = table_rows(20, order, 10) * 101 * 4
+    enough = {"cpu": 4 * tables + 4 * 10**6, "cuda": 2 * tables + 4 * 10**6}
+    chosen = make_settings(tmp_path, f"method={method}", "acq_size=20", "pool_sample=1000")
+    for device, bytes_ in enough.items():
+        for missing in (0, 4):
+            free = dict.fromkeys(enough, math.inf) | {device: bytes_ - missing}
+            monkeypatch.setattr(pool, "free_memory", lambda device, free=free: free[device.type])
+            if missing:
+                with pytest.raises(SettingsError, match=f"^method={method}.*: order {order} at batch_size 20 needs"):
+                    check_method_size(chosen, 5000, 10, torch.device(device))
+            else:
+                check_method_size(chosen, 5000, 10, torch.device(device))
+
+
+def test_a_configured_budget_is_the_same_on_any_device(monkeypatch, tmp_path):
+    monkeypatch.setattr(pool, "free_memory", lambda device: 0)
+    chosen = make_settings(tmp_path, "method=dynamic_bald", "acq_size=40")
+    check_method_size(chosen, 60_000, 10, torch.device("cuda"))
+    tight = make_settings(tmp_path, "method=dynamic_bald", "acq_size=40", "method.memory_budget=20000000")
+    with pytest.raises(SettingsError, match=r"divergence from 3-BALD: order 3 .* divergence=null does without"):
+        check_method_size(tight, 60_000, 10, torch.device("cuda"))
