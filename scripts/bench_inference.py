@@ -10,10 +10,13 @@ and OUTPUT/provenance.json.
 """
 
 import copy
+import math
 import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import torch
 from batchbald_redux.consistent_mc_dropout import BayesianModule, ConsistentMCDropout, ConsistentMCDropout2d
@@ -24,6 +27,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from torch.utils.flop_counter import FlopCounterMode
 
+from alkbald import settings
 from alkbald.data import Data
 from alkbald.devices import float32_products
 from alkbald.errors import errors_in_one_line
@@ -32,7 +36,7 @@ from alkbald.loop import active_learning_round
 from alkbald.measuring import reset_peak_memory
 from alkbald.model import Masks, MCDropoutNet, mnist_cnn
 from alkbald.randomness import derived_generator
-from alkbald.settings import from_config
+from alkbald.settings import Settings
 from alkbald.training import fit
 
 STEPS_AN_EPOCH = 16
@@ -232,44 +236,46 @@ def training(bench: Bench, data: Data) -> list[dict]:
     ]
 
 
-def full_round(data: Data, precision: str, device: torch.device) -> list[dict]:
-    """Round 0 of `python run.py`, part by part."""
+def round_settings(settings: ModuleType, precision: str, device: torch.device) -> Settings:
+    """Of `python run.py`, by an `alkbald.settings` of this commit or another."""
     config = OmegaConf.load(Path(__file__).parents[1] / "configs/config.yaml")
     del config["defaults"], config["hydra"]
-    changes = {
-        "method": {"name": "kbald", "order": 2},
-        "precision": precision,
-        "device": str(device),
-        "progress": False,
-    }
-    settings = from_config(OmegaConf.merge(config, changes, {"data": {"name": "mnist"}}))
-    reset_peak_memory(device)
-    row, *_ = active_learning_round(settings, data, data.initial, 0)
+    method = {"name": "kbald", "order": 2}
+    changes = {"method": method, "precision": precision, "device": str(device), "progress": False}
+    return settings.from_config(OmegaConf.merge(config, changes, {"data": {"name": "mnist"}}))
+
+
+def round_table(settings: Settings, row: dict[str, Any], data: Data) -> list[dict]:
+    """A recorded round, part by part, and its sum."""
     validation = len(data.validation_inputs) * settings.training.validation_samples * row["epochs"]
-    scored = row["pool"] * settings.num_samples
-    tested = len(data.test_inputs) * settings.evaluation_samples
     parts = [
-        ("training, without validation", row["seconds_training"] - row["seconds_validation"], 0),
-        ("validation", row["seconds_validation"], validation),
-        ("evaluation", row["seconds_evaluation"], tested),
-        ("scoring", row["seconds_inference"], scored),
-        ("selection, 2-BALD 10", row["seconds_selection"], 0),
-        ("judging the batch", row["seconds_judging"], 0),
+        ("training, without validation", row["seconds_training"] - row["seconds_validation"], 0, ""),
+        ("validation", row["seconds_validation"], validation, f"{row['epochs']} epochs"),
+        ("evaluation", row["seconds_evaluation"], len(data.test_inputs) * settings.evaluation_samples, ""),
+        ("scoring", row["seconds_inference"], row["pool"] * settings.num_samples, ""),
+        ("selection, 2-BALD 10", row["seconds_selection"], 0, ""),
+        ("judging the batch", row.get("seconds_judging", math.nan), 0, ""),  # of older commits, not on record
     ]
-    total = sum(seconds for _, seconds, _ in parts)
-    table = [
+    peak = f"accuracy {row['accuracy']:.4f}; peak {row['peak_memory_bytes'] / 2**30:.2f} GiB"
+    total = sum(seconds for _, seconds, _, _ in parts if not math.isnan(seconds))
+    return [
         {
-            "precision": precision,
             "part": name,
             "seconds": f"{seconds:.2f}",
             "passes": f"{passes:,}" if passes else "",
             "passes/s": f"{passes / seconds:,.0f}" if passes else "",
+            "note": note,
         }
-        for name, seconds, passes in parts
+        for name, seconds, passes, note in [*parts, ("whole", total, 0, peak)]
     ]
-    peak = row["peak_memory_bytes"] / 2**30
-    whole = f"whole, {row['epochs']} epochs; accuracy {row['accuracy']:.4f}; peak {peak:.2f} GiB"
-    return [*table, {"precision": precision, "part": whole, "seconds": f"{total:.2f}"}]
+
+
+def full_round(data: Data, precision: str, device: torch.device) -> list[dict]:
+    """Round 0 of `python run.py`, part by part."""
+    configured = round_settings(settings, precision, device)
+    reset_peak_memory(device)
+    row, *_ = active_learning_round(configured, data, data.initial, 0)
+    return [{"precision": precision} | part for part in round_table(configured, row, data)]
 
 
 def main() -> None:

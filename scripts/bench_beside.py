@@ -1,0 +1,135 @@
+"""Inference and a whole round, beside an older commit in the same process, in turn, with the same weights and masks.
+
+    git worktree add ../older 9d66d19
+    python scripts/bench_beside.py ../older           some 20 minutes on 2 CPU cores
+    python scripts/bench_beside.py ../older --quick   inference alone, five minutes
+
+Needs MNIST. Writes OUTPUT/report.md, OUTPUT/times.csv and OUTPUT/provenance.json.
+"""
+
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from bench_inference import Bench, round_settings, round_table
+from benchmarking import Report, chosen_device, parser, trained_on_mnist
+
+from alkbald.data import Data
+from alkbald.errors import errors_in_one_line
+from alkbald.measuring import reset_peak_memory
+from alkbald.model import MCDropoutNet
+from alkbald.randomness import derived_generator
+
+#: Masks and inputs: validation's, scoring's, and of a study with many samples.
+SIZES = ((5, 4096), (20, 4096), (100, 2048), (1000, 512))
+
+
+def package(folder: Path) -> SimpleNamespace:
+    """`alkbald` of another checkout: some of its modules; the names of ours are put back."""
+    ours = {name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] == "alkbald"}
+    sys.path.insert(0, str(folder))
+    try:
+        names = "inference", "model", "loop", "settings"
+        return SimpleNamespace(**{name: importlib.import_module(f"alkbald.{name}") for name in names})
+    finally:
+        sys.path.pop(0)
+        for name in [name for name in sys.modules if name.partition(".")[0] == "alkbald"]:
+            del sys.modules[name]
+        sys.modules.update(ours)
+
+
+def same_model(older: SimpleNamespace, model: MCDropoutNet) -> torch.nn.Module:
+    """The older package's network, with these weights."""
+    network = older.model.mnist_cnn(model.num_classes, seed=0).to(next(model.parameters()).device)
+    network.load_state_dict(model.state_dict())
+    return network
+
+
+def inference(
+    bench: Bench, newer: SimpleNamespace, older: SimpleNamespace, model: MCDropoutNet, data: Data
+) -> list[dict]:
+    """Passes a second, in turn."""
+    models, table = {"newer": (newer, model), "older": (older, same_model(older, model))}, []
+    for num_samples, count in SIZES:
+        inputs = data.pool_inputs[:count]
+
+        def predict(which: str, num_samples=num_samples, inputs=inputs) -> torch.Tensor:
+            package, network = models[which]
+            generator = derived_generator("bench")
+            return package.inference.sample_log_probs(network, inputs, num_samples, generator=generator)
+
+        before = len(bench.rows)
+        seconds = bench.medians({f"{which}, {num_samples} masks": lambda w=which: predict(w) for which in models})
+        new, old = seconds.values()
+        times = [row["seconds"] for row in bench.rows[before:]]
+        pairs = sorted(b / a for a, b in zip(times[::2], times[1::2], strict=True))
+        apart = (predict("newer") - predict("older")).abs().max().item()
+        passes = count * num_samples
+        table.append(
+            {
+                "masks": num_samples,
+                "inputs": f"{count:,}",
+                "newer, passes/s": f"{passes / new:,.0f}",
+                "older, passes/s": f"{passes / old:,.0f}",
+                "ratio": f"{old / new:.2f}",
+                "lowest and highest ratio of a pair": f"{pairs[0]:.2f}, {pairs[-1]:.2f}",
+                "largest difference of log p": f"{apart:.1e}",
+            }
+        )
+        print(f"  {table[-1]}", flush=True)
+    return table
+
+
+def rounds(newer: SimpleNamespace, older: SimpleNamespace, data: Data, device: torch.device) -> list[dict]:
+    """Round 0 of `python run.py`, part by part: older, newer, and the share of its time that the newer takes."""
+    tables = {}
+    for name, package in (("older", older), ("newer", newer)):
+        settings = round_settings(package.settings, "fp32", device)
+        reset_peak_memory(device)
+        row, *_ = package.loop.active_learning_round(settings, data, data.initial, 0)
+        tables[name] = round_table(settings, row, data)
+        print(f"  {name}: {tables[name][-1]}", flush=True)
+    return [
+        {"part": new["part"], "older, s": old["seconds"], "newer, s": new["seconds"]}
+        | {"share": f"{float(new['seconds']) / float(old['seconds']):.0%}", "newer, passes/s": new["passes/s"]}
+        | {"older, passes/s": old["passes/s"], "older": old["note"], "newer": new["note"]}
+        for old, new in zip(tables["older"], tables["newer"], strict=True)
+    ]
+
+
+def main() -> None:
+    options = parser(__doc__, "runs/bench_beside", quick="no whole round")
+    options.add_argument("older", type=Path, help="a checkout of the older commit")
+    arguments = options.parse_args()
+    device = chosen_device(arguments)
+    if not (arguments.older / "alkbald/inference.py").exists():
+        options.error(f"{arguments.older} is no checkout of this project")
+    commit = subprocess.run(
+        ["git", "-C", arguments.older, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    ).stdout[:12]
+    bench = Bench(device, arguments.repeats)
+    report = Report(
+        Path(arguments.output),
+        device,
+        f"Beside commit {commit}",
+        "python scripts/bench_beside.py OLDER",
+        f"Both in one process, in turn, with the same weights and masks. Medians of {arguments.repeats} pairs after a "
+        "warm-up; the rounds ran once, one after the other. A pass is one input under one mask.",
+        bench.rows,
+    )
+    names = "inference", "model", "loop", "settings"
+    newer = SimpleNamespace(**{name: importlib.import_module(f"alkbald.{name}") for name in names})
+    older = package(arguments.older)
+    model, data = trained_on_mnist(arguments.data, 2, device)
+    report.add("Inference, fp32", inference(bench, newer, older, model, data))
+    if not arguments.quick:
+        report.add("Round 0 at the paper's settings", rounds(newer, older, data, device))
+    print(report.text())
+
+
+if __name__ == "__main__":
+    with errors_in_one_line():
+        main()
