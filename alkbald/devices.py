@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -35,6 +36,25 @@ def bfloat16_slowdown() -> float:
             times.append(time.perf_counter() - start)
         seconds.append(min(times))
     return seconds[0] / seconds[1]
+
+
+@contextmanager
+def side_by_side(threads: int) -> Iterator[Callable[..., Iterator]]:
+    """`map`, by so many threads of this process, each of which computes alone.
+
+    For parts that have nothing to do with each other this is faster than many threads in each operation: these wait for
+    each other after every one, and share what is in their caches. Threads that wait here sleep.
+    """
+    if threads == 1:
+        yield map
+        return
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,))  # of the calling thread alone
+    try:
+        yield pool.map
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)  # what threads begin with that are made from now on
 
 
 def halving(work: Callable[[int], Result], size: int, what: str, *, least: int = 1) -> tuple[Result, int]:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from alkbald.calibration import Evaluation
-from alkbald.devices import float32_products, halving
+from alkbald.devices import float32_products, halving, side_by_side
 from alkbald.information import mean_log_probs
 from alkbald.masked import MaskedNetwork
 from alkbald.model import Masks, MCDropoutModel, MCDropoutNet
@@ -52,8 +52,8 @@ def sample_log_probs(
         generator: a CPU generator; it alone decides the masks.
         precision: one of `PRECISIONS`. On the MNIST CNN bf16 moves log-probabilities by 0.02 on average, and
             probabilities by 0.02 at most.
-        memory_budget: bytes of activations held at once; default 64 MiB on a CPU (16 MiB for models without stages:
-            what stays in cache), 2 GiB on a GPU.
+        memory_budget: bytes of activations held at once, by each of a CPU's threads; default 64 MiB on a CPU (16 MiB
+            for models without stages: what stays in cache), 2 GiB on a GPU.
         progress: wraps the iteration over chunks, a progress bar say.
 
     Returns:
@@ -71,19 +71,30 @@ def sample_log_probs(
     log_probs = inputs.new_empty(len(inputs), num_samples, model.num_classes)
     if not len(inputs):
         return log_probs
-    done = 0
     with float32_products(tf32=precision == "tf32"):
         if isinstance(model, MCDropoutNet):
             predict, size = _masked(model, masks, num_samples, precision, inputs[:1], memory_budget)
+            threads = torch.get_num_threads() if device.type == "cpu" else 1
         else:
             masks = [mask.to(device) for mask in masks]
             predict = _plain(model, masks, num_samples, precision)
-            size = _inputs_within(memory_budget or (2**24 if device.type == "cpu" else 2**31), model, inputs[:1], masks)
-        for chunk in progress(inputs.split(size)):
-            out = log_probs[done : done + len(chunk)]
-            size = _in_parts(predict, chunk, out, min(size, len(chunk)))
+            size, threads = (
+                _inputs_within(memory_budget or (2**24 if device.type == "cpu" else 2**31), model, inputs[:1], masks),
+                1,
+            )
+        chunks = inputs.split(max(1, min(size, -(-len(inputs) // threads))))
+        fits = len(chunks[0])
+
+        @torch.inference_mode()
+        def predict_chunk(chunk: Tensor, out: Tensor) -> None:
+            nonlocal fits
+            fits = _in_parts(predict, chunk, out, min(fits, len(chunk)))
             out[:] = out.log_softmax(-1)
-            done += len(chunk)
+
+        with side_by_side(min(threads, len(chunks))) as mapped:
+            done = mapped(predict_chunk, chunks, log_probs.split(len(chunks[0])))
+            for _ in progress(chunks):
+                next(done)
     return log_probs
 
 

@@ -184,4 +184,4 @@ def test_activations_stay_within_the_budget():
         assert size == 1 or size * masked._elements * 4 <= budget
     assert masked.inputs_within(2**30) == network._TILES * masked._tile
     masked(torch.zeros(16, 1, 28, 28), torch.empty(16, 20, 10))
-    assert 0 < sum(prod(shape) for shape in masked._results) < 16 * masked._elements
+    assert 0 < sum(prod(shape) for shape in vars(masked._memory)) < 16 * masked._elements

@@ -1,5 +1,6 @@
 """The whole network under K masks. Axes: G tiles of n inputs, K masks, C classes or channels."""
 
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -54,7 +55,7 @@ class MaskedNetwork:
         self._shared = [WholeLayer(s, size.channels, (size.height, size.width), self._on_cpu) for s, size in shared]
         self._summed: SummedLayer | None = None
         self._groups: list[_Group] = []
-        self._results: dict[tuple[int, ...], Tensor] = {}
+        self._memory = threading.local()
         self._elements = sum(
             size.places * (size.channels * size.field + s.units * (size.window + 1)) for s, size in shared
         )
@@ -75,7 +76,7 @@ class MaskedNetwork:
                 kept[first - 1],
                 stages[first - 1].scale,
                 kept[first],
-                at_a_time=_BLOCK * torch.get_num_threads() // _COLUMNS if self._on_cpu else None,
+                at_a_time=_BLOCK // _COLUMNS if self._on_cpu else None,
                 multiple=multiple,
                 dtype=self._dtype,
             )
@@ -140,8 +141,9 @@ class MaskedNetwork:
         """The summed layer; zeros where a mask keeps fewer than M units."""
         rows, *places = self._summed.shape
         shape = len(parts), rows, places[0] * places[1] * len(parts[0])
-        if shape not in self._results:
-            self._results[shape] = parts[0].new_zeros(shape, dtype=self._dtype)
-        for part, result in zip(parts, self._results[shape], strict=True):
+        results = vars(self._memory)  # used again by this thread: fresh memory is slow on a CPU
+        if shape not in results:
+            results[shape] = parts[0].new_zeros(shape, dtype=self._dtype)
+        for part, result in zip(parts, results[shape], strict=True):
             self._summed(self._shared_of(part), result)
-        return self._results[shape][:, :-1].view(len(parts), -1, self._summed.width, *places, len(parts[0]))
+        return results[shape][:, :-1].view(len(parts), -1, self._summed.width, *places, len(parts[0]))

@@ -14,6 +14,7 @@ second layer of the MNIST CNN at K = 100 that is 0.11 M multiplications a pass, 
 T itself is a product for each channel, [U p, f] @ [f, H W n], of what the windows of the max-pool see (`windows`).
 """
 
+import threading
 from typing import NamedTuple
 
 import torch
@@ -77,7 +78,7 @@ class SummedLayer:
         self._blocks = [_Block(w.flatten(1, 2).contiguous(), b, m, r.flatten()) for w, b, m, r in parts]
         of_block = size.channels * size.field + block * size.window * held
         self.elements = size.places * (of_block + self.shape[0])
-        self._memory: dict[tuple[str | int, ...], Tensor] = {}
+        self._memory = threading.local()
 
     def __call__(self, x: Float[Tensor, "C H1 W1 n"], out: Float[Tensor, "R HWn"]) -> None:
         """Writes every unit under every mask that keeps it; the other rows stay as they are."""
@@ -91,10 +92,11 @@ class SummedLayer:
             out.index_copy_(0, rows, y.flatten(0, 1))
 
     def _held(self, what: str, *shape: int) -> Tensor:
-        """Memory that is used again for every block: fresh memory is slow on a CPU."""
-        if (what, *shape) not in self._memory:
-            self._memory[what, *shape] = self._blocks[0].weight.new_empty(shape)
-        return self._memory[what, *shape]
+        """Memory that a thread uses again for every block: fresh memory is slow on a CPU."""
+        memory = vars(self._memory)
+        if (what, *shape) not in memory:
+            memory[what, *shape] = self._blocks[0].weight.new_empty(shape)
+        return memory[what, *shape]
 
 
 def sum_is_cheaper(size: Sizes, chosen: Bool[Tensor, "K C"], kept: Bool[Tensor, "K U"]) -> bool:
