@@ -15,18 +15,28 @@ class Kept(NamedTuple):
 
     units: Int[Tensor, "J M"]
     there: Float[Tensor, "J M"]  # 1; 0 for padding
+    counts: list[int]  # how many each mask keeps
 
     @classmethod
-    def of(cls, masks: Bool[Tensor, "J U"], multiple: int) -> "Kept":
+    def of(cls, masks: Bool[Tensor, "J U"], multiple: int = 1) -> "Kept":
         """M is at least 1, since nothing can be multiplied by nothing, and a multiple of `multiple`."""
-        count = masks.sum(1, keepdim=True)
-        width = -(-max(1, int(count.max())) // multiple) * multiple
+        counts = masks.sum(1)
+        width = -(-max(1, int(counts.max())) // multiple) * multiple
         units = masks.int().argsort(dim=1, descending=True, stable=True)  # what is kept comes first
         units = nn.functional.pad(units, (0, max(0, width - masks.shape[1])))[:, :width]
-        return cls(units, (torch.arange(width) < count).float())
+        return cls(units, (torch.arange(width) < counts[:, None]).float(), counts.tolist())
+
+    @property
+    def is_padded(self) -> bool:
+        return min(self.counts) < self.units.shape[1]
+
+    def single(self, k: int) -> "Kept":
+        """Those of mask k, without padding unless it keeps none."""
+        width = max(1, self.counts[k])
+        return Kept(self.units[k : k + 1, :width], self.there[k : k + 1, :width], self.counts[k : k + 1])
 
     def to(self, device: torch.device) -> "Kept":
-        return Kept(self.units.to(device), self.there.to(device))
+        return Kept(self.units.to(device), self.there.to(device), self.counts)
 
 
 class Sizes(NamedTuple):

@@ -82,13 +82,17 @@ class MaskedNetwork:
             )
             self._elements += self._summed.elements
             first += 1
-        for masks in [slice(k, k + 1) for k in range(num_samples)] if self._on_cpu else [slice(0, num_samples)]:
-            units = [Kept.of(mask[masks], multiple).to(device) for mask in kept[first - 1 :]]
+        units = [Kept.of(masks, multiple) for masks in kept[first - 1 :]]
+        if self._on_cpu:
+            groups = [(slice(k, k + 1), [of_all.single(k) for of_all in units]) for k in range(num_samples)]
+        else:
+            groups = [(slice(0, num_samples), [of_all.to(device) for of_all in units])]
+        for masks, (reads, *keeps) in groups:
             layers = [
-                SlicedLayer.of(stages[i], sizes[i], reads, stages[i - 1].scale, keeps, self._dtype)
-                for i, reads, keeps in zip(range(first, len(stages)), units[:-1], units[1:], strict=True)
+                SlicedLayer.of(stages[i], sizes[i], before, stages[i - 1].scale, after, self._dtype)
+                for i, before, after in zip(range(first, len(stages)), (reads, *keeps), keeps, strict=False)
             ]
-            self._groups.append(_Group(masks, units[0], layers))
+            self._groups.append(_Group(masks, reads, layers))
         self._elements += sum(layer.elements(size) for layer, size in zip(layers, sizes[first:], strict=True))
 
     def inputs_within(self, memory_budget: int) -> int:

@@ -29,12 +29,17 @@ class SlicedLayer(NamedTuple):
         weight = stage.layer.weight
         if isinstance(stage.layer, nn.Linear):  # behind a convolution, several features belong to one channel
             weight = weight.unflatten(1, (size.channels, -1))
-        weight = weight[keeps.units[:, :, None], reads.units[:, None]]
-        factor = scale * keeps.there[:, :, None] * reads.there[:, None]
-        weight = weight * factor.view(*factor.shape, *[1] * (weight.dim() - 3))
+        if len(keeps.units) == 1:  # in half the time
+            weight = weight.index_select(0, keeps.units[0]).index_select(1, reads.units[0])[None]
+        else:
+            weight = weight[keeps.units[:, :, None], reads.units[:, None]]
+        weight, bias = weight.mul_(scale), stage.layer.bias[keeps.units]
+        if keeps.is_padded or reads.is_padded:
+            there = keeps.there[:, :, None] * reads.there[:, None]
+            weight, bias = weight.mul_(there.view(*there.shape, *[1] * (weight.dim() - 3))), bias * keeps.there
         if isinstance(stage.layer, nn.Linear):
             weight = weight.flatten(2)
-        return cls(stage, weight.to(dtype), (stage.layer.bias[keeps.units] * keeps.there).to(dtype))
+        return cls(stage, weight.to(dtype), bias.to(dtype))
 
     def elements(self, size: Sizes) -> int:
         """Of what it makes and reads, for one input under each of the masks."""
