@@ -94,7 +94,8 @@ def rounds(newer: SimpleNamespace, older: SimpleNamespace, data: Data, device: t
         print(f"  {name}: {tables[name][-1]}", flush=True)
     return [
         {"part": new["part"], "older, s": old["seconds"], "newer, s": new["seconds"]}
-        | {"share": f"{float(new['seconds']) / float(old['seconds']):.0%}", "newer, passes/s": new["passes/s"]}
+        | {"share": f"{float(new['seconds']) / float(old['seconds']):.0%}" if old["seconds"] else ""}
+        | {"newer, passes/s": new["passes/s"]}
         | {"older, passes/s": old["passes/s"], "older": old["note"], "newer": new["note"]}
         for old, new in zip(tables["older"], tables["newer"], strict=True)
     ]

@@ -261,7 +261,7 @@ def round_table(settings: Settings, row: dict[str, Any], data: Data) -> list[dic
     return [
         {
             "part": name,
-            "seconds": f"{seconds:.2f}",
+            "seconds": "" if math.isnan(seconds) else f"{seconds:.2f}",
             "passes": f"{passes:,}" if passes else "",
             "passes/s": f"{passes / seconds:,.0f}" if passes else "",
             "note": note,
