@@ -1,5 +1,10 @@
 """The benchmarks' baselines compute what they are compared with."""
 
+import sys
+from types import SimpleNamespace
+
+import bench_beside
+import bench_inference
 import bench_sharing
 import pytest
 import torch
@@ -7,7 +12,7 @@ from bench_acquisition import Bench, compare, growth_table, peer_2bald
 from bench_inference import naive
 from bench_methods import methods_table
 from benchmarking import Report, machine, markdown
-from conftest import generator, random_log_probs
+from conftest import ROOT, generator, random_log_probs
 
 from alkbald.acquisition import METHODS, kbald
 from alkbald.inference import sample_log_probs
@@ -22,6 +27,32 @@ def test_the_peers_modules_are_the_same_network_under_the_same_masks():
     ours = sample_log_probs(model, inputs, 4, generator=derived_generator("bench"))
     for chunk in (2, 128):
         assert torch.allclose(naive(model, 4, chunk)(inputs), ours, atol=1e-5)
+
+
+def test_another_checkout_is_loaded_beside_this_one(monkeypatch):
+    monkeypatch.setattr(bench_beside, "SIZES", ((3, 6), (5, 4)))
+    older = bench_beside.package(ROOT)  # this commit will do
+    assert older.inference.sample_log_probs is not sample_log_probs
+    assert sys.modules["alkbald.inference"].sample_log_probs is sample_log_probs
+    newer, model = SimpleNamespace(inference=sys.modules["alkbald.inference"]), mnist_cnn(10, seed=3)
+    data = SimpleNamespace(pool_inputs=torch.randn(6, 1, 28, 28))
+    bench = bench_inference.Bench(torch.device("cpu"), 2)
+    table = bench_beside.inference(bench, newer, older, model, data)
+    assert [(row["masks"], row["inputs"]) for row in table] == [(3, "6"), (5, "4")]
+    assert {row["largest difference of log p"] for row in table} == {"0.0e+00"}
+    assert len(bench.rows) == 2 * 2 * 2  # sizes, packages, repeats
+
+
+def test_inference_is_measured_on_a_gpu(device):
+    """On the emulated one: as far as the command for GPUs goes without one."""
+    model, inputs = mnist_cnn(10, seed=3).to("cuda"), torch.randn(8, 1, 28, 28).to("cuda")
+    bench = bench_inference.Bench(torch.device("cuda"), 1)
+    generators = {"fp32": generator(1), "tf32": generator(1), "bf16": generator(1)}
+    calls = {
+        name: lambda name=name: sample_log_probs(model, inputs, 3, generator=generators[name], precision=name)
+        for name in generators
+    }
+    assert set(bench.medians(calls)) == {"fp32", "tf32", "bf16"}
 
 
 def test_the_peers_greedy_2bald_is_2bald():
