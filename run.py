@@ -5,6 +5,9 @@ import signal
 # Held back until `errors_in_one_line` can tell of them.
 signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 from contextlib import nullcontext
 
 import hydra

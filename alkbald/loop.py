@@ -16,7 +16,6 @@ from torch import Tensor
 from tqdm import tqdm
 
 from alkbald.acquisition import BLIND, METHODS, Batch
-from alkbald.cores import share_cores
 from alkbald.data import Data, load
 from alkbald.devices import bfloat16_slowdown, pick_device
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
@@ -103,10 +102,8 @@ def prepared_device(settings: Settings, job: int = 0) -> torch.device:
         raise SettingsError(f"precision=tf32 needs an NVIDIA GPU, the device is {device}")
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
-    if device.type == "cpu":
-        share_cores(torch.get_num_threads(), tqdm.write)
-        if settings.precision == "bf16" and (slowdown := bfloat16_slowdown()) > 2:
-            print(f"note: bf16 products take {slowdown:.0f} times as long as fp32 here: precision=fp32 is faster")
+    if device.type == "cpu" and settings.precision == "bf16" and (slowdown := bfloat16_slowdown()) > 2:
+        print(f"note: bf16 products take {slowdown:.0f} times as long as fp32 here: precision=fp32 is faster")
     return device
 
 

@@ -7,6 +7,9 @@ RESULTS/acquired_images/images.csv: index in the training set, and the 28 x 28 p
 the first, in which all methods have the same model and pool.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 import argparse
 from pathlib import Path
 

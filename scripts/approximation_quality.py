@@ -11,6 +11,9 @@ order choose there, why, and what that and BatchBALD's batch of the same size ar
 provenance.json.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import replace

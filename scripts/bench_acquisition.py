@@ -8,6 +8,9 @@ there). The peer is batchbald_redux as it ships, asked for float64. Writes OUTPU
 OUTPUT/provenance.json.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +18,7 @@ from pathlib import Path
 import torch
 from batchbald_redux.batchbald import CandidateBatch, compute_conditional_entropy, get_batchbald_batch
 from batchbald_redux.joint_entropy import ExactJointEntropy
-from benchmarking import Peak, Report, chosen_device, parser, trained_on_mnist
+from benchmarking import Peak, Report, parser, trained_on_mnist
 from torch import Tensor
 
 from alkbald.acquisition import Batch, bald, batchbald, kbald
@@ -254,7 +257,7 @@ def main() -> None:
         "--peer-pool", type=int, default=10_000, help="pool of the peer's batch of 10; its time is scaled up"
     )
     arguments = options.parse_args()
-    device = chosen_device(arguments)
+    device = torch.device(arguments.device)
     bench = Bench(device, arguments.repeats)
     report = Report(
         Path(arguments.output),

@@ -7,6 +7,9 @@
 Needs MNIST. Writes OUTPUT/report.md, OUTPUT/times.csv and OUTPUT/provenance.json.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 import importlib
 import subprocess
 import sys
@@ -15,7 +18,7 @@ from types import SimpleNamespace
 
 import torch
 from bench_inference import Bench, round_settings, round_table
-from benchmarking import Report, chosen_device, parser, trained_on_mnist
+from benchmarking import Report, parser, trained_on_mnist
 
 from alkbald.data import Data
 from alkbald.errors import errors_in_one_line
@@ -105,7 +108,7 @@ def main() -> None:
     options = parser(__doc__, "runs/bench_beside", quick="no whole round")
     options.add_argument("older", type=Path, help="a checkout of the older commit")
     arguments = options.parse_args()
-    device = chosen_device(arguments)
+    device = torch.device(arguments.device)
     if not (arguments.older / "alkbald/inference.py").exists():
         options.error(f"{arguments.older} is no checkout of this project")
     commit = subprocess.run(

@@ -7,12 +7,15 @@ Predictions are those of the paper's CNN trained on 20 MNIST images (synthetic o
 have the settings of configs/method. Writes OUTPUT/report.md, OUTPUT/times.csv and OUTPUT/provenance.json.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 from functools import partial
 from pathlib import Path
 
 import torch
 from bench_acquisition import Bench
-from benchmarking import Report, chosen_device, parser
+from benchmarking import Report, parser
 from omegaconf import OmegaConf
 
 from alkbald.acquisition import METHODS
@@ -48,7 +51,7 @@ def main() -> None:
     options = parser(__doc__, "runs/bench_methods", quick="one measurement of each, without a warm-up")
     options.add_argument("--pool", type=int, default=60_000)
     arguments = options.parse_args()
-    device = chosen_device(arguments)
+    device = torch.device(arguments.device)
     repeats = 1 if arguments.quick else arguments.repeats
     bench = Bench(device, repeats)
     report = Report(

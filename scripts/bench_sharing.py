@@ -1,6 +1,6 @@
 """What runs that share a machine's cores cost each other, by how their threads wait.
 
-    python scripts/bench_sharing.py             1, 2 and 3 runs at once, 8 ways to wait: some 15 minutes on 2 CPU cores
+    python scripts/bench_sharing.py             1, 2 and 3 runs at once, 7 ways to wait: some 15 minutes on 2 CPU cores
     python scripts/bench_sharing.py --quick     1 and 2 at once, 4 ways, once each: some 3 minutes
 
 A run is round 0 of 2-BALD on scikit-learn's digits with a fixed number of epochs: training, validation, evaluation,
@@ -10,6 +10,9 @@ take `--limit` times as long are ended. Nothing else may use the cores. Writes O
 a measurement) and OUTPUT/provenance.json.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 import os
 import statistics
 import subprocess
@@ -23,21 +26,20 @@ import torch
 from benchmarking import Report, parser
 from omegaconf import OmegaConf
 
-from alkbald.cores import CHOICES
 from alkbald.data import load
 from alkbald.errors import UserError, errors_in_one_line
 from alkbald.loop import active_learning_round, prepared_device
 from alkbald.settings import from_config
+from alkbald.waiting import CHOICES, SPIN_COUNT
 
 DEFAULT = "libgomp's default"
 
 #: Ways to wait: environment variables, and `threads=` of the run. 300,000 is libgomp's count where none is set.
 SETTINGS = {
-    "as runs do: spin while alone": ({}, None),
+    f"as runs do: GOMP_SPINCOUNT={SPIN_COUNT}": ({}, None),
     DEFAULT: ({"GOMP_SPINCOUNT": "300000"}, None),
     "GOMP_SPINCOUNT=0": ({"GOMP_SPINCOUNT": "0"}, None),
     "threads=1": ({}, 1),
-    "GOMP_SPINCOUNT=1000": ({"GOMP_SPINCOUNT": "1000"}, None),
     "GOMP_SPINCOUNT=10000": ({"GOMP_SPINCOUNT": "10000"}, None),
     "GOMP_SPINCOUNT=100000": ({"GOMP_SPINCOUNT": "100000"}, None),
     "OMP_WAIT_POLICY=PASSIVE": ({"OMP_WAIT_POLICY": "PASSIVE"}, None),
@@ -176,7 +178,7 @@ class Bench:
 def main() -> None:
     options = parser(__doc__, "runs/bench_sharing", quick=f"1 and 2 at once, the first {QUICK} settings, once each")
     options.set_defaults(repeats=3)
-    options.add_argument("--epochs", type=int, default=3, help="of a round")
+    options.add_argument("--epochs", type=int, default=10, help="of a round")
     options.add_argument("--limit", type=float, default=15, help="times one alone, after which rounds are ended")
     options.add_argument("--rounds-of", type=int, metavar="EPOCHS", help="be one of the processes")
     options.add_argument("--threads", type=int, help="of such a process")

@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import torch
 
-from alkbald.cores import share_cores
 from alkbald.data import Data, load
 from alkbald.model import MCDropoutNet, mnist_cnn
 from alkbald.provenance import provenance, write_provenance
@@ -46,14 +45,6 @@ def parser(description: str, output: str, quick: str) -> argparse.ArgumentParser
     options.add_argument("--repeats", type=int, default=5)
     options.add_argument("--quick", action="store_true", help=quick)
     return options
-
-
-def chosen_device(arguments: argparse.Namespace) -> torch.device:
-    """The device that is asked for; on a CPU, threads wait as they do in a run."""
-    device = torch.device(arguments.device)
-    if device.type == "cpu":
-        share_cores(torch.get_num_threads(), print)
-    return device
 
 
 class Peak:

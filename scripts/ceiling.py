@@ -9,6 +9,9 @@ labelled, num_samples, position in the batch, joint mutual information (nats) an
 out; settings.yaml and provenance.json.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 import argparse
 from dataclasses import replace
 from pathlib import Path

@@ -1,5 +1,8 @@
 """Tables of rounds and a picture of learning curves:  python scripts/learning_curves.py runs --output curves.png"""
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 import argparse
 
 from alkbald.errors import UserError, errors_in_one_line

@@ -7,6 +7,9 @@
 What is missing is told, and the rest is made all the same.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 import argparse
 import json
 from collections.abc import Callable

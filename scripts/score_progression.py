@@ -9,6 +9,9 @@ Writes OUT/figure3/scores.csv (the highest 1,000 points by initial BALD score, a
 summary.csv (of all points), settings.yaml and provenance.json.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 import math
 from functools import partial
 from pathlib import Path

@@ -9,6 +9,9 @@ half as many: ours (median of 5 after a warm-up), and the peer's own BatchBALD a
 peak memory, what the batch is worth), settings.yaml and provenance.json.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 from functools import partial
 from pathlib import Path
 
