@@ -65,7 +65,8 @@ def _check_same(folder: Path, settings: Settings) -> None:
     recorded, wanted = recorded_settings(folder), complete(flat(asdict(settings)))
     for key in differing(recorded, wanted):
         instead = f"not {wanted[key]}" if key in wanted else f"and {key} is no setting of this version"
-        raise RecordError(f"{folder} holds a run with {key}={recorded.get(key)}, {instead}: move it away")
+        differs = " ".join(f"{key}={recorded.get(key)}, {instead}".split())  # in one line, whatever the file holds
+        raise RecordError(f"{folder} holds a run with {differs}: move it away")
 
 
 def _holds(folder: Path, settings: Settings) -> bool:
