@@ -154,11 +154,16 @@ class Bench:
         return {name: statistics.median(seconds) for name, seconds in taken.items()}
 
 
+def fast_in_bfloat16(device: torch.device) -> bool:
+    """Whether bf16 is worth measuring: a processor without its arithmetic would take hours, and runs say so."""
+    return device.type == "cuda" or bfloat16_slowdown() < 2
+
+
 def machine(bench: Bench) -> tuple[dict[str, float], list[dict]]:
     """Rates of a matrix product, GFLOP/s."""
     side = 2048
     calls = {}
-    for dtype in (torch.float32, torch.bfloat16):
+    for dtype in (torch.float32, *((torch.bfloat16,) if fast_in_bfloat16(bench.device) else ())):
         a = torch.randn(side, side, device=bench.device).to(dtype)
         calls[str(dtype).removeprefix("torch.")] = lambda a=a: a @ a
     rates = {name: 2 * side**3 / seconds / 1e9 for name, seconds in bench.medians(calls).items()}
@@ -178,7 +183,7 @@ def inference(bench: Bench, model: MCDropoutNet, inputs: Tensor, rates: dict[str
     } | {
         "ours, fp32": (inputs, lambda part: ours(part, "fp32")),
         **({"ours, tf32": (inputs, lambda part: ours(part, "tf32"))} if bench.device.type == "cuda" else {}),
-        "ours, bf16": (inputs, lambda part: ours(part, "bf16")),
+        **({"ours, bf16": (inputs, lambda part: ours(part, "bf16"))} if fast_in_bfloat16(bench.device) else {}),
     }
     medians = bench.medians({name: lambda call=call, part=part: call(part) for name, (part, call) in calls.items()})
     layer_by_layer = naive(model, samples, 64)(few)
@@ -298,7 +303,7 @@ def main() -> None:
     model, data = trained_on_mnist(arguments.data, 2, device)
     if not arguments.quick:  # first, so that its peak memory is its own
         report.add("Round 0 at the paper's settings", full_round(data, "fp32", device))
-        if device.type == "cuda" or bfloat16_slowdown() < 2:  # else it would take half an hour
+        if fast_in_bfloat16(device):
             report.add("The same with precision=bf16", full_round(data, "bf16", device))
     rates, table = machine(bench)
     report.add("The machine", table)
