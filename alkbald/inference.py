@@ -72,17 +72,13 @@ def sample_log_probs(
     if not len(inputs):
         return log_probs
     with float32_products(tf32=precision == "tf32"):
+        threads = 1
         if isinstance(model, MCDropoutNet):
             predict, size = _masked(model, masks, num_samples, precision, inputs[:1], memory_budget)
             threads = torch.get_num_threads() if device.type == "cpu" else 1
         else:
-            masks = [mask.to(device) for mask in masks]
-            predict = _plain(model, masks, num_samples, precision)
-            size, threads = (
-                _inputs_within(memory_budget or (2**24 if device.type == "cpu" else 2**31), model, inputs[:1], masks),
-                1,
-            )
-        chunks = inputs.split(max(1, min(size, -(-len(inputs) // threads))))
+            predict, size = _plain(model, masks, num_samples, precision, inputs[:1], memory_budget)
+        chunks = inputs.split(min(size, -(-len(inputs) // threads)))
         fits = len(chunks[0])
 
         @torch.inference_mode()
@@ -105,24 +101,30 @@ def _masked(
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     parts = [slice(k, min(k + _MASKS, num_samples)) for k in range(0, num_samples, _MASKS)]
     networks = [MaskedNetwork(model, [m[part] for m in masks], part.stop - part.start, one, dtype) for part in parts]
-    budget = memory_budget or (2**26 if one.device.type == "cpu" else 2**31)
+    if memory_budget is None:
+        memory_budget = 2**26 if one.device.type == "cpu" else 2**31
 
     def predict(inputs: Tensor, out: Tensor) -> None:
         for part, network in zip(parts, networks, strict=True):
             network(inputs, out[:, part])
 
-    return predict, min(network.inputs_within(budget) for network in networks)
+    return predict, min(network.inputs_within(memory_budget) for network in networks)
 
 
-def _plain(model: MCDropoutModel, masks: Masks, num_samples: int, precision: str) -> _Predict:
-    """Every mask through every layer."""
+def _plain(
+    model: MCDropoutModel, masks: Masks, num_samples: int, precision: str, one: Tensor, memory_budget: int | None
+) -> tuple[_Predict, int]:
+    """Every mask through every layer; and for how many inputs at a time."""
+    masks = [mask.to(one.device) for mask in masks]
+    if memory_budget is None:
+        memory_budget = 2**24 if one.device.type == "cpu" else 2**31
 
     def predict(inputs: Tensor, out: Tensor) -> None:
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
             for k in range(num_samples):
                 out[:, k] = model(inputs, [mask[k : k + 1] for mask in masks])
 
-    return predict
+    return predict, _inputs_within(memory_budget, model, one, masks)
 
 
 def _inputs_within(memory_budget: int, model: MCDropoutModel, one: Tensor, masks: Masks) -> int:

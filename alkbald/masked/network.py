@@ -147,6 +147,7 @@ class MaskedNetwork:
         shape = len(parts), rows, places[0] * places[1] * len(parts[0])
         results = vars(self._memory)  # used again by this thread: fresh memory is slow on a CPU
         if shape not in results:
+            results.clear()
             results[shape] = parts[0].new_zeros(shape, dtype=self._dtype)
         for part, result in zip(parts, results[shape], strict=True):
             self._summed(self._shared_of(part), result)

@@ -15,6 +15,7 @@ T itself is a product for each channel, [U p, f] @ [f, H W n], of what the windo
 """
 
 import threading
+from math import prod
 from typing import NamedTuple
 
 import torch
@@ -93,10 +94,10 @@ class SummedLayer:
 
     def _held(self, what: str, *shape: int) -> Tensor:
         """Memory that a thread uses again for every block: fresh memory is slow on a CPU."""
-        memory = vars(self._memory)
-        if (what, *shape) not in memory:
-            memory[what, *shape] = self._blocks[0].weight.new_empty(shape)
-        return memory[what, *shape]
+        memory, elements = vars(self._memory), prod(shape)
+        if what not in memory or len(memory[what]) < elements:
+            memory[what] = self._blocks[0].weight.new_empty(elements)
+        return memory[what][:elements].view(shape)
 
 
 def sum_is_cheaper(size: Sizes, chosen: Bool[Tensor, "K C"], kept: Bool[Tensor, "K U"]) -> bool:
