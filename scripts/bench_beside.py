@@ -1,8 +1,8 @@
 """Inference and a whole round, beside an older commit in the same process, in turn, with the same weights and masks.
 
     git worktree add ../older 9d66d19
-    python scripts/bench_beside.py ../older           some 20 minutes on 2 CPU cores
-    python scripts/bench_beside.py ../older --quick   inference alone, five minutes
+    python scripts/bench_beside.py ../older           some 12 minutes on 2 CPU cores
+    python scripts/bench_beside.py ../older --quick   inference alone, some 5 minutes
 
 Needs MNIST. Writes OUTPUT/report.md, OUTPUT/times.csv and OUTPUT/provenance.json.
 """

@@ -61,8 +61,7 @@ def test_another_checkout_is_loaded_beside_this_one():
     assert done.returncode == 0, done.stderr
 
 
-def test_inference_is_measured_on_a_gpu(device):
-    """On the emulated one: as far as the command for GPUs goes without one."""
+def test_inference_in_every_precision_is_timed_on_the_emulated_gpu(device):
     model, inputs = mnist_cnn(10, seed=3).to("cuda"), torch.randn(8, 1, 28, 28).to("cuda")
     bench = bench_inference.Bench(torch.device("cuda"), 1)
     generators = {"fp32": generator(1), "tf32": generator(1), "bf16": generator(1)}

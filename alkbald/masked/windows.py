@@ -71,7 +71,9 @@ class WholeLayer:
     """A stage without dropout, inputs last.
 
     Args:
-        shape: [C, H, W] that it reads.
+        channels: C that it reads.
+        places: H and W of what it makes.
+        on_cpu: whether it runs there, where few channels are faster as a product.
     """
 
     def __init__(self, stage: Stage, channels: int, places: tuple[int, int], on_cpu: bool):
