@@ -13,8 +13,7 @@ from contextlib import nullcontext
 import hydra
 from omegaconf import DictConfig
 
-from alkbald.errors import errors_in_one_line, held_signals
-from alkbald.sweeps import job_number
+from alkbald.cli import errors_in_one_line, held_signals, job_number
 
 _INTERRUPTED = "interrupted; the same command goes on after the last complete round"
 
@@ -24,7 +23,7 @@ def main(config: DictConfig) -> None:
     job = job_number()
     with (
         errors_in_one_line(interrupted=_INTERRUPTED) if job is None else nullcontext()
-    ):  # of a sweep's errors, alkbald.sweeps tells
+    ):  # of a sweep's errors, alkbald.cli.Sweep tells
         with held_signals():  # PyTorch takes seconds to import
             from alkbald import loop, settings
         loop.run(settings.from_config(config), job=job or 0)

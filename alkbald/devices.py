@@ -9,6 +9,8 @@ from typing import TypeVar
 
 import torch
 
+from alkbald.errors import SettingsError
+
 Result = TypeVar("Result")
 
 
@@ -18,6 +20,28 @@ def pick_device(name: str, job: int) -> torch.device:
         return torch.device(name)
     count = torch.cuda.device_count()
     return torch.device("cuda", job % count) if count else torch.device("cpu")
+
+
+def prepared_device(name: str, *, precision: str = "fp32", threads: int | None = None, job: int = 0) -> torch.device:
+    """The device of a run, with the number of threads set; what makes the run slow here is told in a line.
+
+    Args:
+        name: auto, cpu, cuda or cuda:N.
+        precision: of inference, one of `posteriors.PRECISIONS`.
+        threads: of PyTorch on the CPU; None: as they are.
+        job: number of the run in its sweep: with auto, runs take the GPUs in turn.
+
+    Raises:
+        SettingsError: the device cannot do the precision.
+    """
+    device = pick_device(name, job)
+    if precision == "tf32" and device.type != "cuda":
+        raise SettingsError(f"precision=tf32 needs an NVIDIA GPU, the device is {device}")
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device.type == "cpu" and precision == "bf16" and (slowdown := bfloat16_slowdown()) > 2:
+        print(f"note: bf16 products take {slowdown:.0f} times as long as fp32 here: precision=fp32 is faster")
+    return device
 
 
 def bfloat16_slowdown() -> float:
@@ -57,7 +81,7 @@ def side_by_side(threads: int) -> Iterator[Callable[..., Iterator]]:
         torch.set_num_threads(before)  # what threads begin with that are made from now on
 
 
-def halving(work: Callable[[int], Result], size: int, what: str, *, least: int = 1) -> tuple[Result, int]:
+def retry_smaller(work: Callable[[int], Result], size: int, what: str, *, least: int = 1) -> tuple[Result, int]:
     """work(size), with half the size whenever the device is out of memory; a warning is logged each time.
 
     Args:

@@ -1,4 +1,7 @@
-"""Active learning: train, evaluate, score the pool, acquire, record, until enough is labelled.
+"""Active learning: train, evaluate, score the pool, select a batch, judge it, record, until enough is labelled.
+
+Axes: N points that can be acquired, K samples of the posterior, C classes. A *pool position* counts the points of the
+pool.
 
 [Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations, section 3.
 """
@@ -8,22 +11,24 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from jaxtyping import Float, Int
+from torch import Generator, Tensor
 from tqdm import tqdm
 
 from alkbald.acquisition import BLIND, METHODS, Batch
 from alkbald.data import Data, load
-from alkbald.devices import bfloat16_slowdown, pick_device
-from alkbald.errors import RecordError, SettingsError, TrainingDiverged
-from alkbald.inference import evaluate, sample_log_probs
+from alkbald.devices import prepared_device
+from alkbald.errors import TrainingDiverged
+from alkbald.evaluation import Evaluation, evaluate
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
-from alkbald.model import MCDropoutModel, mnist_cnn
+from alkbald.posteriors import Posterior, make_posterior
 from alkbald.randomness import derived_generator, derived_seed
+from alkbald.recording import acquired_rows, judged_columns, recorded_positions, summary_line, trained_columns
 from alkbald.records.files import should_stop
+from alkbald.records.provenance import provenance
 from alkbald.records.run import Run
 from alkbald.settings import Settings, check_method_size, check_sizes, method_options
 from alkbald.training import Fit, fit
@@ -44,12 +49,12 @@ def run(settings: Settings, *, job: int = 0) -> Run:
     if record.is_complete:
         print(f"already complete: {record.folder}")
         return record
-    device = prepared_device(settings, job)
+    device = prepared_device(settings.device, precision=settings.precision, threads=settings.threads, job=job)
     data = load(**vars(settings.data), device=device)
     check_sizes(settings, len(data.initial), len(data.pool_labels))
     check_method_size(settings, len(data.pool_labels) - len(data.initial), data.num_classes, device)
     reset_peak_memory(device)
-    with record.writing(device):
+    with record.writing(provenance(device)):
         beginning = f"resuming after round {len(record.rounds) - 1}" if record.rounds else "recording"
         print(f"{beginning} in {record.folder}", flush=True)
         _warm_up(settings, data)
@@ -58,53 +63,9 @@ def run(settings: Settings, *, job: int = 0) -> Run:
             row, acquired, epochs = active_learning_round(settings, data, labelled, len(record.rounds))
             labelled += [point["pool_position"] for point in acquired]
             record.append(row, acquired, epochs)
-            tqdm.write(_summary(row, settings.num_samples))
-            if row.get("share_of_log_k", 0) > 0.95:
-                tqdm.write(
-                    f"  the batch uses {row['share_of_log_k']:.1%} of log K: num_samples={settings.num_samples} bounds "
-                    "what a batch can be worth, and its last picks are hardly told apart"
-                )
+            tqdm.write(summary_line(row, settings.num_samples))
     print(f"complete: {record.folder}", flush=True)
     return record
-
-
-def recorded_positions(
-    folder: Path, rounds: list[dict[str, str]], acquired: list[dict[str, str]], data: Data
-) -> list[int]:
-    """Pool positions of the points that a run has acquired, of its record as `records.files.read_record` gives it.
-
-    Raises:
-        RecordError: they are not points of these data, or not apart from each other and from the initial set.
-    """
-    if rounds and int(rounds[0]["labelled"]) != len(data.initial):
-        raise RecordError(f"{folder}/rounds.csv does not begin with the initial set's {len(data.initial)} labels")
-    positions = [int(point["pool_position"]) for point in acquired]
-    seen = set(data.initial)
-    for position, point in zip(positions, acquired, strict=True):
-        fits = 0 <= position < len(data.pool_labels) and position not in seen
-        if not fits or [int(point[key]) for key in ("index", "label")] != [
-            data.pool_index[position].item(),
-            data.pool_labels[position].item(),
-        ]:
-            raise RecordError(f"{folder}/acquired.csv: pool position {position} does not fit the data")
-        seen.add(position)
-    return positions
-
-
-def prepared_device(settings: Settings, job: int = 0) -> torch.device:
-    """The device of a run, with the number of threads set; what makes the run slow here is told in a line.
-
-    Raises:
-        SettingsError: the device cannot do the precision.
-    """
-    device = pick_device(settings.device, job)
-    if settings.precision == "tf32" and device.type != "cuda":
-        raise SettingsError(f"precision=tf32 needs an NVIDIA GPU, the device is {device}")
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    if device.type == "cpu" and settings.precision == "bf16" and (slowdown := bfloat16_slowdown()) > 2:
-        print(f"note: bf16 products take {slowdown:.0f} times as long as fp32 here: precision=fp32 is faster")
-    return device
 
 
 class Round(NamedTuple):
@@ -125,135 +86,143 @@ def active_learning_round(settings: Settings, data: Data, labelled: list[int], n
     """Trains on what is labelled, evaluates, and acquires a batch unless that was the last round.
 
     Args:
+        settings: of the run.
+        data: what it learns from.
         labelled: pool positions, in the order of acquisition.
         number: of the round, from 0; all randomness is derived from it and the seed.
     """
-    stream = partial(derived_generator, settings.seed, number)
     bar = progress_bar(settings, f"{len(labelled)} labels")
-    device = data.pool_inputs.device
-    clock = Stopwatch(device)
+    clock = Stopwatch(data.pool_inputs.device)
     with clock.measure("training"), _round_named(number):
-        model, fitted = trained(settings, data, labelled, number, partial(bar, unit="epoch"))
-    with clock.measure("evaluation"):
-        evaluation = evaluate(
-            model,
-            data.test_inputs,
-            data.test_labels,
-            settings.evaluation_samples,
-            generator=stream("evaluation"),
-            precision=settings.precision,
-        )
-    accuracy = evaluation.accuracy
-    if not math.isfinite(evaluation.nll):
-        raise TrainingDiverged(f"round {number}: predictions are not finite on the test set; try a lower learning rate")
-    row = {
-        "round": number,
-        "labelled": len(labelled),
-        "accuracy": accuracy,
-        "nll": evaluation.nll,
-        "ece": evaluation.ece,
-        "brier": evaluation.brier,
-        "epochs": fitted.epochs,
-        "best_epoch": fitted.best_epoch,
-        "validation_accuracy": fitted.validation_accuracy,
-        "seconds_validation": fitted.seconds_validation,
-        "pool": len(data.pool_labels) - len(labelled),
-    }
-    acquired = []
-    if not should_stop(len(labelled), accuracy, settings.max_labels, settings.target_accuracy):
-        candidates = unlabelled(len(data.pool_labels), labelled)
-        if settings.pool_sample is not None:
-            chosen = torch.randperm(len(candidates), generator=stream("pool sample"))[: settings.pool_sample]
-            candidates = candidates[chosen.sort().values]
-        predict = partial(predictions, settings, model, number=number, progress=partial(bar, unit="chunk"))
-        name = settings.method["name"]
-        if name in BLIND:
-            log_probs = torch.zeros(len(candidates), 1, 1)  # valid predictions that say nothing
-        else:
-            with clock.measure("inference"):
-                log_probs = predict(data.pool_inputs[candidates])
-            if log_probs.isnan().any():
-                raise TrainingDiverged(f"round {number}: predictions are not finite on the pool")
+        posterior, fitted = train(settings, data, labelled, number, partial(bar, unit="epoch"))
+    with clock.measure("evaluation"), _round_named(number):
+        evaluation = evaluated(settings, posterior, data, number)
+    row = trained_columns(number, data, labelled, fitted, evaluation)
+    acquired: list[dict[str, Any]] = []
+    if not should_stop(len(labelled), evaluation.accuracy, settings.max_labels, settings.target_accuracy):
+        candidates = acquirable(settings, len(data.pool_labels), labelled, number)
+        scored = partial(score, settings, posterior, number=number, progress=partial(bar, unit="chunk"))
+        log_probs = None
+        if settings.method["name"] not in BLIND:
+            with clock.measure("inference"), _round_named(number):
+                log_probs = scored(data.pool_inputs[candidates])
         with clock.measure("selection"):
-            size, options = min(settings.acq_size, len(candidates)), method_options(settings)
-            batch = METHODS[name](log_probs, size, **options, generator=stream("selection"))
+            batch = select(settings, log_probs, len(candidates), number)
         positions = candidates[batch.indices]
-        with clock.measure("judging"):
-            if name in BLIND:
-                batch = replace(batch, log_probs=predict(data.pool_inputs[positions]))
-            row |= judged(batch)
-        acquired = [
-            {
-                "round": number,
-                "position": i,
-                "index": data.pool_index[position].item(),
-                "pool_position": position,
-                "label": data.pool_labels[position].item(),
-                "score": batch.scores[i],
-            }
-            for i, position in enumerate(positions.tolist())
-        ]
+        with clock.measure("judging"), _round_named(number):
+            if log_probs is None:
+                batch = replace(batch, log_probs=scored(data.pool_inputs[positions]))
+            row |= judged_columns(batch)
+        acquired = acquired_rows(number, data, positions, batch)
     row |= {f"seconds_{part}": seconds for part, seconds in clock.seconds.items()}
-    epochs = [{"round": number, **epoch._asdict()} for epoch in fitted.history]
-    return Round(row | {"peak_memory_bytes": peak_memory(device)}, acquired, epochs)
+    row |= {"seconds_validation": fitted.seconds_validation, "peak_memory_bytes": peak_memory(clock.device)}
+    return Round(row, acquired, [{"round": number, **epoch._asdict()} for epoch in fitted.history])
 
 
-def judged(batch: Batch) -> dict[str, Any]:
-    """What a round records of its batch."""
-    return {
-        "batch": len(batch),
-        "joint_mutual_information": batch.joint_mutual_information,
-        "joint_mutual_information_error": batch.standard_error,
-        "share_of_log_k": batch.share_of_log_k,
-        "total_correlation": batch.total_correlation,
-        "first_non_positive": batch.first_non_positive,
-        "decision": batch.decision or None,
-    }
-
-
-def trained(
+def train(
     settings: Settings,
     data: Data,
     labelled: list[int],
     number: int,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> tuple[MCDropoutModel, Fit]:
-    """The model of a round: fresh weights, trained on what is labelled (pool positions)."""
-    device = data.pool_inputs.device
-    seed = derived_seed(settings.seed, number, "weights")
-    model = mnist_cnn(data.num_classes, dropout=settings.model.dropout, seed=seed).to(device)
+) -> tuple[Posterior, Fit]:
+    """The posterior of a round: fresh weights, fitted to what is labelled (pool positions).
+
+    Raises:
+        TrainingDiverged: the loss or the predictions are not finite.
+    """
+    weights_seed = partial(derived_seed, settings.seed, number, "weights")
+    posterior = make_posterior(settings.model, data.image_shape, data.num_classes, weights_seed)
+    posterior = posterior.to(data.pool_inputs.device)
     fitted = fit(
-        model,
+        posterior,
         data.pool_inputs[labelled],
         data.pool_labels[labelled],
         data.validation_inputs,
         data.validation_labels,
         **vars(settings.training),
         precision=settings.precision,
-        generator=derived_generator(settings.seed, number, "training"),
-        validation_generator=derived_generator(settings.seed, number, "validation"),
+        generator=_generator(settings, number, "training"),
+        validation_generator=_generator(settings, number, "validation"),
         progress=progress,
     )
-    return model, fitted
+    return posterior, fitted
 
 
-def predictions(
+def evaluated(settings: Settings, posterior: Posterior, data: Data, number: int) -> Evaluation:
+    """The test set.
+
+    Raises:
+        TrainingDiverged: the predictions are not finite.
+    """
+    evaluation = evaluate(
+        posterior,
+        data.test_inputs,
+        data.test_labels,
+        settings.evaluation_samples,
+        generator=_generator(settings, number, "evaluation"),
+        precision=settings.precision,
+    )
+    if not math.isfinite(evaluation.nll):
+        raise TrainingDiverged("predictions are not finite on the test set; try a lower learning rate")
+    return evaluation
+
+
+def acquirable(settings: Settings, pool_size: int, labelled: list[int], number: int) -> Int[Tensor, " N"]:
+    """Pool positions of which the round acquires some, ascending: all that are not labelled, or a random
+    `pool_sample` of them."""
+    candidates = unlabelled(pool_size, labelled)
+    if settings.pool_sample is None:
+        return candidates
+    drawn = torch.randperm(len(candidates), generator=_generator(settings, number, "pool sample"))
+    return candidates[drawn[: settings.pool_sample].sort().values]
+
+
+def unlabelled(pool_size: int, labelled: list[int]) -> Int[Tensor, " N"]:
+    """Pool positions that are not labelled, ascending."""
+    free = torch.ones(pool_size, dtype=torch.bool)
+    free[labelled] = False
+    return free.nonzero()[:, 0]
+
+
+def score(
     settings: Settings,
-    model: MCDropoutModel,
-    inputs: Tensor,
+    posterior: Posterior,
+    inputs: Float[Tensor, "N ..."],
     *,
     number: int,
     progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
-) -> Tensor:
-    """What a round scores by: log-probabilities [N, K, C], under the same masks whichever inputs are asked for."""
-    return sample_log_probs(
-        model,
+) -> Float[Tensor, "N K C"]:
+    """What a round selects by: log-probabilities under the same samples whichever inputs are asked for.
+
+    Raises:
+        TrainingDiverged: they are not numbers.
+    """
+    log_probs = posterior.log_probs(
         inputs,
         settings.num_samples,
-        generator=derived_generator(settings.seed, number, "scoring"),
+        generator=_generator(settings, number, "scoring"),
         precision=settings.precision,
         progress=progress,
     )
+    if log_probs.isnan().any():
+        raise TrainingDiverged("predictions are not finite on the pool")
+    return log_probs
+
+
+def select(settings: Settings, log_probs: Float[Tensor, "N K C"] | None, num_candidates: int, number: int) -> Batch:
+    """The batch that the method chooses.
+
+    Args:
+        settings: of the run.
+        log_probs: of the candidates; None for a method that looks at none.
+        num_candidates: N.
+        number: of the round.
+    """
+    if log_probs is None:
+        log_probs = torch.zeros(num_candidates, 1, 1)  # valid predictions that say nothing
+    method, size = METHODS[settings.method["name"]], min(settings.acq_size, num_candidates)
+    return method(log_probs, size, **method_options(settings), generator=_generator(settings, number, "selection"))
 
 
 def progress_bar(settings: Settings, description: str) -> Callable[..., tqdm]:
@@ -261,55 +230,36 @@ def progress_bar(settings: Settings, description: str) -> Callable[..., tqdm]:
     return partial(tqdm, desc=description, leave=False, disable=None if settings.progress else True)
 
 
+def _generator(settings: Settings, number: int, purpose: str) -> Generator:
+    """The random stream of a round for a purpose."""
+    return derived_generator(settings.seed, number, purpose)
+
+
 @contextmanager
 def _round_named(number: int) -> Iterator[None]:
+    """Errors of training say in which round they came."""
     try:
         yield
     except TrainingDiverged as error:
         raise TrainingDiverged(f"round {number}: {error}") from error
 
 
-def unlabelled(pool_size: int, labelled: list[int]) -> Tensor:
-    """Pool positions that are not labelled, ascending."""
-    free = torch.ones(pool_size, dtype=torch.bool)
-    free[labelled] = False
-    return free.nonzero()[:, 0]
-
-
 def _warm_up(settings: Settings, data: Data) -> None:
     """A throwaway round on a few points, so that no measured part pays for what a device does on first use."""
-    model = mnist_cnn(data.num_classes, dropout=settings.model.dropout, seed=0).to(data.pool_inputs.device)
+    posterior = make_posterior(settings.model, data.image_shape, data.num_classes, lambda *key: 0)
+    posterior = posterior.to(data.pool_inputs.device)
     few = slice(0, settings.training.batch_size)
     points = data.pool_inputs[few], data.pool_labels[few]
     generator = derived_generator("warm-up")
-    training = vars(settings.training) | {
-        "max_epochs": 1,
-        "epoch_size": min(2 * settings.training.batch_size, settings.training.epoch_size),
-    }
+    short = {"max_epochs": 1, "epoch_size": min(2 * settings.training.batch_size, settings.training.epoch_size)}
     fit(
-        model,
+        posterior,
         *points,
         *points,
-        **training,
+        **vars(settings.training) | short,
         precision=settings.precision,
         generator=generator,
         validation_generator=generator,
     )
-    log_probs = sample_log_probs(
-        model, points[0], settings.num_samples, generator=generator, precision=settings.precision
-    )
-    METHODS[settings.method["name"]](log_probs, min(2, len(log_probs)), **method_options(settings))
-
-
-def _summary(row: dict[str, Any], num_samples: int) -> str:
-    line = (
-        f"round {row['round']}: {row['labelled']} labels, accuracy {row['accuracy']:.4f}, nll {row['nll']:.3f}, "
-        f"{row['epochs']} epochs in {row['seconds_training']:.1f} s"
-    )
-    if "batch" in row:
-        line += (
-            f"; scored in {row.get('seconds_inference', 0):.1f} s, selected {row['batch']} in "
-            f"{row['seconds_selection']:.1f} s, worth {row['joint_mutual_information']:.2f} of at most "
-            f"{math.log(num_samples):.2f} nats"
-        )
-    return line
+    log_probs = posterior.log_probs(points[0], settings.num_samples, generator=generator, precision=settings.precision)
+    select(settings, log_probs, min(2, len(log_probs)), 0)

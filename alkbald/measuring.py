@@ -18,7 +18,7 @@ class Stopwatch:
     """
 
     def __init__(self, device: torch.device):
-        self._device = device
+        self.device = device
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -28,8 +28,8 @@ class Stopwatch:
         self.seconds[part] = self._now() - start
 
     def _now(self) -> float:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         return time.perf_counter()
 
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from alkbald.devices import float32_products, halving
+from alkbald.devices import float32_products, retry_smaller
 from alkbald.probabilities import TINY, entropy
 
 #: Elements of a matrix product that a CPU handles at a time, so that they stay in cache.
@@ -124,7 +124,7 @@ class OutcomeParticles:
         tile = _tiles.setdefault(probs.device, TILE if probs.device.type == "cpu" else 2**27)
         work = partial(self._predictive_entropy, probs)
         with float32_products():
-            result, _tiles[probs.device] = halving(work, tile, "matrix elements at a time", least=2**16)
+            result, _tiles[probs.device] = retry_smaller(work, tile, "matrix elements at a time", least=2**16)
         return result
 
     def _predictive_entropy(self, probs: Float[Tensor, "K N C"], tile: int) -> Float[Tensor, " N"]:

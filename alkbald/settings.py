@@ -18,7 +18,7 @@ from alkbald.acquisition import METHODS, SIZE_CHECKS
 from alkbald.acquisition.pool import checked_budget
 from alkbald.data import SOURCES
 from alkbald.errors import RecordError, SettingsError
-from alkbald.inference import PRECISIONS
+from alkbald.posteriors import PRECISIONS, check_num_samples, make_posterior
 from alkbald.records.versions import nested, recorded_settings, unknown
 from alkbald.training import OPTIMIZERS
 
@@ -32,11 +32,7 @@ class DataSettings:
     initial_per_class: int
     noise: float
     repeats: int
-
-
-@dataclass
-class ModelSettings:
-    dropout: float
+    image_size: int
 
 
 @dataclass
@@ -62,7 +58,7 @@ class Settings:
     num_samples: int
     pool_sample: int | None
     evaluation_samples: int
-    model: ModelSettings
+    model: dict[str, Any]  # of `posteriors.make_posterior`: what predicts, and its options
     training: TrainingSettings
     precision: str
     device: str
@@ -85,8 +81,8 @@ _BOUNDS: dict[str, tuple[float | None, float | None]] = {
     "data.initial_per_class": (1, None),
     "data.noise": (0, 1e6),
     "data.repeats": (1, None),
+    "data.image_size": (1, 4096),
     "threads": (1, 1024),
-    "model.dropout": (0, 0.999),
     "training.learning_rate": (0, 1e6),
     "training.weight_decay": (0, 1e6),
     "training.batch_size": (1, None),
@@ -153,12 +149,36 @@ def check(settings: Settings) -> None:
     if not settings.out:
         raise SettingsError("out must name a folder, got nothing")
     check_device(settings.device)
+    check_model(settings)
     check_method(settings)
 
 
 def method_options(settings: Settings) -> dict[str, Any]:
     """The method's keyword arguments."""
     return {key: value for key, value in settings.method.items() if key != "name"}
+
+
+def check_model(settings: Settings) -> None:
+    """Makes the posterior for two classes and throws it away: bad options fail before any work.
+
+    Raises:
+        SettingsError: an option that it refuses, or numbers of samples that it has not.
+    """
+    size = settings.data.image_size
+    try:
+        posterior = make_posterior(settings.model, (1, size, size), 2, lambda *key: 0)
+    except (ValueError, TypeError, ImportError) as error:
+        raise SettingsError(f"model.{error}" if isinstance(error, ValueError) else f"model: {error}") from error
+    try:
+        check_num_samples(posterior, settings.num_samples)
+        check_num_samples(posterior, settings.evaluation_samples, "evaluation_samples")
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
+    if posterior.validates_without_sampling and settings.training.validation_samples:
+        raise SettingsError(
+            f"training.validation_samples must be 0 with model.posterior={settings.model['posterior']}, whose networks "
+            f"are validated without sampling, got {settings.training.validation_samples}"
+        )
 
 
 def check_method(settings: Settings) -> None:

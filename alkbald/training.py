@@ -1,4 +1,4 @@
-"""Training: one labelled set in, one fitted model out. Axes: N inputs, C classes.
+"""Training: one labelled set in, one fitted posterior out. Axes: N inputs, V inputs of validation.
 
 The epoch, the optimiser and early stopping are those of the paper's runs; the labelled set is wholly on the device.
 """
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
 from alkbald.errors import TrainingDiverged
-from alkbald.inference import evaluate
-from alkbald.model import MCDropoutModel
+from alkbald.evaluation import evaluate
+from alkbald.posteriors.base import Posterior
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -25,7 +25,7 @@ class Epoch(NamedTuple):
     """How an epoch went.
 
     Attributes:
-        epoch: its number, from 1.
+        epoch: its number, from 1; counted on over the networks of a posterior.
         training_loss: mean over its steps of the mini-batch's mean cross-entropy, before each step; nats.
         validation_accuracy: after it; NaN without validation.
     """
@@ -40,8 +40,8 @@ class Fit:
     """How a training went.
 
     Attributes:
-        epochs: epochs trained.
-        best_epoch: the one whose weights the model has, counted from 1.
+        epochs: epochs trained, of all networks together.
+        best_epoch: the one whose weights the network has (of several, the last network), counted from 1.
         validation_accuracy: at that epoch; NaN without validation.
         seconds_validation: spent on validation accuracies, of all the training took.
         history: every epoch.
@@ -65,7 +65,7 @@ def epoch_order(num_labelled: int, epoch_size: int, generator: Generator) -> Int
 
 
 def fit(
-    model: MCDropoutModel,
+    posterior: Posterior,
     inputs: Float[Tensor, "N ..."],
     labels: Int[Tensor, " N"],
     validation_inputs: Float[Tensor, "V ..."],
@@ -84,73 +84,116 @@ def fit(
     precision: str = "fp32",
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Fit:
-    """Trains the model in place, and leaves it with the weights of its best epoch on validation.
+    """Trains the networks of a posterior in place, each until early stopping, and leaves it ready to predict.
 
-    A step minimises the cross-entropy of one dropout sample, with a mask of its own for every input of the mini-batch.
-    Training ends when `patience` epochs have brought no better validation accuracy (of the mean of `validation_samples`
-    consistent MC-dropout predictions); of equally good epochs the first counts.
+    A step minimises the cross-entropy of one forward pass (with MC dropout, of one dropout sample: every input of the
+    mini-batch has a mask of its own). Training ends when `patience` epochs have brought no better validation accuracy
+    (of the mean of `validation_samples` consistent samples); of equally good epochs the first counts, and its weights
+    come back.
 
     Args:
-        model: trained in place.
-        inputs, labels: the labelled set, on the model's device.
-        validation_inputs, validation_labels: for early stopping; V = 0: none, the model has the last epoch's weights.
-        generator: a CPU generator for the order and the dropout masks of the steps.
-        validation_generator: a CPU generator for the masks of validation.
+        posterior: trained in place.
+        inputs, labels: the labelled set, on the posterior's device.
+        validation_inputs, validation_labels: for early stopping; V = 0: none, networks have the last epoch's weights.
+        generator: a CPU generator for the order of the steps and what is random in them.
+        validation_generator: a CPU generator for the samples of validation.
         optimizer: a name in `OPTIMIZERS`.
         epoch_size: samples an epoch if the labelled set is smaller; the incomplete last mini-batch is dropped.
-        validation_samples: K of the validation; 0: dropout off.
-        precision: of the validation's inference, one of `inference.PRECISIONS`; training is in float32
+        validation_samples: K of the validation; 0: the network without sampling.
+        precision: of the validation's inference, one of `posteriors.PRECISIONS`; training is in float32
             (of convolutions on a GPU, with PyTorch's default products: tf32).
-        progress: wraps the iteration over epochs, a progress bar say.
+        progress: wraps the iteration over a network's epochs, a progress bar say.
 
     Raises:
         TrainingDiverged: the loss, or a prediction in validation, became NaN or infinite.
     """
-    optimise = OPTIMIZERS[optimizer](model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-    best_epoch, best_accuracy, seconds_validation = 0, -1.0, 0.0
-    history: list[Epoch] = []
-    best_weights: dict[str, Tensor] = {}
-    for epoch in progress(range(1, max_epochs + 1)):
-        order = epoch_order(len(inputs), epoch_size, generator).to(inputs.device)
-        masks = [mask.to(inputs.device) for mask in model.draw_masks(len(order), generator)]
-        steps = max(1, len(order) // batch_size)
-        loss_sum = inputs.new_zeros(())
-        for step in range(steps):
-            rows = slice(step * batch_size, (step + 1) * batch_size)
-            chosen = order[rows]
-            log_probs = model(inputs[chosen], [mask[rows] for mask in masks])
-            loss = F.nll_loss(log_probs, labels[chosen])
-            optimise.zero_grad(set_to_none=True)
-            loss.backward()
-            optimise.step()
-            loss_sum += loss.detach()
-        training_loss = loss_sum.item() / steps
-        if not math.isfinite(training_loss):
-            raise TrainingDiverged(f"the training loss is {training_loss} in epoch {epoch}; try a lower learning rate")
-        if not len(validation_inputs):
-            best_epoch, best_accuracy = epoch, math.nan
-            history.append(Epoch(epoch, training_loss, math.nan))
-            continue
-        start = time.perf_counter()  # reading the loss has waited for the device, as reading the accuracy will
+
+    def validate(network: Posterior) -> tuple[float, float]:
+        """Validation's accuracy and negative log-likelihood."""
         evaluation = evaluate(
-            model,
+            network,
             validation_inputs,
             validation_labels,
             validation_samples,
             generator=validation_generator,
             precision=precision,
         )
-        accuracy, nll = evaluation.accuracy, evaluation.nll
-        seconds_validation += time.perf_counter() - start
-        history.append(Epoch(epoch, training_loss, accuracy))
-        if not math.isfinite(nll):
-            raise TrainingDiverged(f"predictions are not finite in epoch {epoch}; try a lower learning rate")
-        if accuracy > best_accuracy:
-            best_epoch, best_accuracy = epoch, accuracy
+        return evaluation.accuracy, evaluation.nll
+
+    history: list[Epoch] = []
+    seconds_validation = 0.0
+    for network in posterior.networks:
+        stop = EarlyStopping(network, patience)
+        optimise = OPTIMIZERS[optimizer](network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+        first = len(history) + 1
+        for epoch in progress(range(first, first + max_epochs)):
+            loss = _train_epoch(network, optimise, inputs, labels, batch_size, epoch_size, generator)
+            if not math.isfinite(loss):
+                raise TrainingDiverged(f"the training loss is {loss} in epoch {epoch}; try a lower learning rate")
+            accuracy = math.nan
+            if len(validation_inputs):
+                start = time.perf_counter()  # reading the loss has waited for the device, as reading the accuracy will
+                accuracy, nll = validate(network)
+                seconds_validation += time.perf_counter() - start
+                if not math.isfinite(nll):
+                    raise TrainingDiverged(f"predictions are not finite in epoch {epoch}; try a lower learning rate")
+            history.append(Epoch(epoch, loss, accuracy))
+            if stop.after(epoch, accuracy):
+                break
+        stop.restore()
+    posterior.after_training(inputs, labels)
+    return Fit(len(history), stop.best_epoch, stop.best_accuracy, seconds_validation, history)
+
+
+def _train_epoch(
+    network: Posterior,
+    optimise: torch.optim.Optimizer,
+    inputs: Float[Tensor, "N ..."],
+    labels: Int[Tensor, " N"],
+    batch_size: int,
+    epoch_size: int,
+    generator: Generator,
+) -> float:
+    """One epoch of steps; the mean of their losses."""
+    order = epoch_order(len(inputs), epoch_size, generator).to(inputs.device)
+    forward = network.training_pass(len(order), generator, inputs.device)
+    steps = max(1, len(order) // batch_size)
+    loss_sum = inputs.new_zeros(())
+    for step in range(steps):
+        places = slice(step * batch_size, (step + 1) * batch_size)
+        chosen = order[places]
+        loss = F.nll_loss(forward(inputs[chosen], places), labels[chosen])
+        optimise.zero_grad(set_to_none=True)
+        loss.backward()
+        optimise.step()
+        loss_sum += loss.detach()
+    return loss_sum.item() / steps
+
+
+class EarlyStopping:
+    """Keeps the weights of a network's best epoch.
+
+    Attributes:
+        best_epoch: the first of highest validation accuracy; without validation the last.
+        best_accuracy: its validation accuracy; NaN without validation.
+    """
+
+    def __init__(self, network: nn.Module, patience: int):
+        self._network, self._patience = network, patience
+        self._best_weights: dict[str, Tensor] = {}
+        self.best_epoch, self.best_accuracy = 0, -1.0
+
+    def after(self, epoch: int, accuracy: float) -> bool:
+        """Notes an epoch and its validation accuracy (NaN: none); whether training is to stop."""
+        if math.isnan(accuracy):
+            self.best_epoch, self.best_accuracy = epoch, accuracy
+        elif accuracy > self.best_accuracy:
+            self.best_epoch, self.best_accuracy = epoch, accuracy
             # Cloned: the state dict holds references to tensors that training goes on changing.
-            best_weights = {name: weight.clone() for name, weight in model.state_dict().items()}
-        elif epoch - best_epoch >= patience:
-            break
-    if best_weights:
-        model.load_state_dict(best_weights)
-    return Fit(epoch, best_epoch, best_accuracy, seconds_validation, history)
+            self._best_weights = {name: weight.clone() for name, weight in self._network.state_dict().items()}
+        return epoch - self.best_epoch >= self._patience
+
+    def restore(self) -> None:
+        """Gives the network the weights of its best epoch."""
+        if self._best_weights:
+            self._network.load_state_dict(self._best_weights)

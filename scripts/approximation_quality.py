@@ -31,7 +31,7 @@ from alkbald.data import Data, load
 from alkbald.errors import UserError, errors_in_one_line
 from alkbald.information import joint_mutual_information, total_correlation
 from alkbald.loop import predictions, prepared_device, progress_bar, recorded_positions, trained, unlabelled
-from alkbald.provenance import write_provenance
+from alkbald.records.provenance import write_provenance
 from alkbald.randomness import derived_generator
 from alkbald.records.files import read_record
 from alkbald.settings import Settings, from_record

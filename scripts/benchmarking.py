@@ -11,7 +11,7 @@ import torch
 
 from alkbald.data import Data, load
 from alkbald.model import MCDropoutNet, mnist_cnn
-from alkbald.provenance import provenance, write_provenance
+from alkbald.records.provenance import provenance, write_provenance
 from alkbald.randomness import derived_generator
 from alkbald.training import fit
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from alkbald.acquisition import batchbald
 from alkbald.errors import UserError, errors_in_one_line
 from alkbald.information import joint_mutual_information
-from alkbald.provenance import write_provenance
+from alkbald.records.provenance import write_provenance
 
 POSITIONS = [1, 2, 3, 4, 5, 7, 10, 14, 20, 30, 40, 60, 80, 100]  # and the last
 

@@ -29,7 +29,7 @@ from alkbald.errors import SettingsError, TrainingDiverged, errors_in_one_line
 from alkbald.inference import evaluate
 from alkbald.information import mutual_information, pairwise_mutual_information
 from alkbald.loop import predictions, prepared_device, progress_bar, trained
-from alkbald.provenance import write_provenance
+from alkbald.records.provenance import write_provenance
 from alkbald.randomness import derived_generator
 from alkbald.settings import from_config
 

@@ -25,7 +25,7 @@ from alkbald.data import load
 from alkbald.errors import SettingsError, errors_in_one_line
 from alkbald.loop import predictions, prepared_device, progress_bar, trained
 from alkbald.measuring import Stopwatch
-from alkbald.provenance import write_provenance
+from alkbald.records.provenance import write_provenance
 from alkbald.settings import from_config
 
 REPEATS = 5

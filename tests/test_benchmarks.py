@@ -17,7 +17,7 @@ from conftest import ROOT, generator, random_log_probs
 from alkbald.acquisition import METHODS, kbald
 from alkbald.inference import sample_log_probs
 from alkbald.model import mnist_cnn
-from alkbald.provenance import provenance
+from alkbald.records.provenance import provenance
 from alkbald.randomness import derived_generator
 
 

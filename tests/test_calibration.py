@@ -8,7 +8,7 @@ from conftest import random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alkbald.calibration import BINS, Evaluation, brier_score, expected_calibration_error
+from alkbald.evaluation import BINS, Evaluation, brier_score, expected_calibration_error
 
 # Classes, inputs, bins, and how far predictions are from uniform.
 shapes = st.tuples(st.integers(1, 6), st.integers(1, 40), st.integers(1, 20), st.sampled_from([0.0, 0.5, 2.0, 20.0]))

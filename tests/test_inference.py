@@ -7,7 +7,7 @@ from torch import nn
 
 from alkbald.acquisition import batchbald, kbald
 from alkbald.inference import evaluate, sample_log_probs
-from alkbald.masked import MaskedNetwork
+from alkbald.posteriors.mc_dropout.masked import MaskedNetwork
 from alkbald.model import MCDropoutModel, MCDropoutNet, mnist_cnn
 
 

@@ -9,7 +9,7 @@ import torch
 from conftest import make_settings
 
 from alkbald.errors import RecordError
-from alkbald.locks import is_locked
+from alkbald.records.locks import is_locked
 from alkbald.records import files, versions
 from alkbald.records.run import Run, run_folder
 from alkbald.records.schema import ACQUIRED, EPOCHS, ROUNDS

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.copies import Copies
-from alkbald.devices import float32_products, halving
+from alkbald.devices import float32_products, retry_smaller
 from alkbald.probabilities import TINY, check_shape, checked_sums, entropy
 
 #: Elements of log_probs that a pass reads at a time: what stays in a core's cache between the operations of the pass.
@@ -83,7 +83,7 @@ class Pool:
 
         # Memory that is not written to is not there: only the ranks that are asked for cost anything on a CPU.
         bytes_a_point = num_samples * num_classes * sample_entropy.element_size()
-        self._probs, self._kept = halving(
+        self._probs, self._kept = retry_smaller(
             lambda kept: sample_entropy.new_empty(num_samples, kept, num_classes),
             min(n, max(0, budget - outcome_bytes(outcomes, num_samples, self.dtype)) // bytes_a_point),
             "points kept",

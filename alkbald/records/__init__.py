@@ -4,5 +4,7 @@ schema     the columns of its tables, each said once
 versions   its settings, those of earlier versions too
 files      its folder is read, its files are written
 status     what became of runs
-run        a run's folder, opened to write (this one needs PyTorch)
+run        a run's folder, opened to write
+locks      one process at a time writes a folder
+provenance where numbers come from (this one asks PyTorch)
 """

@@ -1,45 +1,49 @@
 """A run's folder, opened to go on after its last complete round; how it is named and found.
 
-What is in it: `alkbald.records.files`.
+What is in it: `alkbald.records.files`. Settings are plain data here: a dataclass or dictionaries, nested as in
+configs/config.yaml.
 """
 
 import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import OmegaConf
 
 from alkbald.errors import RecordError
-from alkbald.locks import locked
-from alkbald.provenance import provenance
 from alkbald.records.files import as_text, is_complete, read_record, replace_file, write_table
+from alkbald.records.locks import locked
 from alkbald.records.schema import ACQUIRED, EPOCHS, ROUNDS
-from alkbald.records.versions import complete, defining, differing, digest, flat, recorded_settings, unknown
-from alkbald.settings import Settings
+from alkbald.records.versions import complete, defining, differing, digest, flat, nested, recorded_settings, unknown
 
 #: What of a run's provenance decides about the last bits of its numbers.
 _SAME_BITS = ("commit", "device", "threads", "packages")
 
 
-def defining_settings(settings: Settings) -> dict[str, Any]:
+def named(settings: Any) -> dict[str, Any]:
+    """Settings by dotted names."""
+    return flat(asdict(settings) if is_dataclass(settings) else settings)
+
+
+def defining_settings(settings: Any) -> dict[str, Any]:
     """The settings that tell runs apart, by dotted names."""
-    return defining(flat(asdict(settings)))
+    return defining(named(settings))
 
 
-def run_folder(settings: Settings) -> Path:
+def run_folder(settings: Any) -> Path:
     """The name of a new run's folder, OUT/data/method/acq_size=B/seed=S-hash: a function of the defining settings.
 
     The hash is over them all, but for those that came later and have their legacy value.
     """
-    name = f"seed={settings.seed}-{digest(flat(asdict(settings)))}"
-    return Path(settings.out, settings.data.name, settings.method["name"], f"acq_size={settings.acq_size}", name)
+    values = named(settings)
+    parts = values["data.name"], values["method.name"], f"acq_size={values['acq_size']}"
+    return Path(values["out"], *parts, f"seed={values['seed']}-{digest(values)}")
 
 
-def find_folder(settings: Settings) -> Path:
+def find_folder(settings: Any) -> Path:
     """The folder that holds the run with these settings, or else the one of its name.
 
     The name is tried first, then the recorded settings of the folders beside it: another version may have named the run
@@ -53,23 +57,23 @@ def find_folder(settings: Settings) -> Path:
     if (folder / "config.yaml").exists() or (folder / ROUNDS.file).exists():
         _check_same(folder, settings)
         return folder
-    paths = sorted(folder.parent.glob(f"seed={settings.seed}-*/config.yaml"))
+    paths = sorted(folder.parent.glob(f"{folder.name.partition('-')[0]}-*/config.yaml"))
     found = [path.parent for path in paths if _holds(path.parent, settings)]
     if len(found) > 1:
         raise RecordError(f"{found[0]} and {found[1]} hold one and the same run: move one of them away")
     return found[0] if found else folder
 
 
-def _check_same(folder: Path, settings: Settings) -> None:
+def _check_same(folder: Path, settings: Any) -> None:
     """Raises RecordError unless the folder holds the run with these settings."""
-    recorded, wanted = recorded_settings(folder), complete(flat(asdict(settings)))
+    recorded, wanted = recorded_settings(folder), complete(named(settings))
     for key in differing(recorded, wanted):
         instead = f"not {wanted[key]}" if key in wanted else f"and {key} is no setting of this version"
         differs = " ".join(f"{key}={recorded.get(key)}, {instead}".split())  # in one line, whatever the file holds
         raise RecordError(f"{folder} holds a run with {differs}: move it away")
 
 
-def _holds(folder: Path, settings: Settings) -> bool:
+def _holds(folder: Path, settings: Any) -> bool:
     """Whether the folder holds the run with these settings; told, where that cannot be known.
 
     Raises:
@@ -80,7 +84,7 @@ def _holds(folder: Path, settings: Settings) -> bool:
     except RecordError as error:
         print(f"note: it is not known which run {folder} holds: {error}")
         return False
-    wanted = flat(asdict(settings))
+    wanted = named(settings)
     others = differing(recorded, wanted)
     if others and set(others) <= set(unknown(recorded, wanted)):
         _check_same(folder, settings)
@@ -97,13 +101,14 @@ class Run:
         epochs: the epochs of their trainings (`schema.EPOCHS`); none of rounds that earlier versions recorded.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Any):
         """Reads what is there; writes nothing.
 
         Raises:
             RecordError: see `find_folder`; or the folder's files do not fit together.
         """
         self.settings = settings
+        self._values = named(settings)
         self.folder = find_folder(settings)
         self._read()
 
@@ -117,11 +122,14 @@ class Run:
     @property
     def is_complete(self) -> bool:
         """Whether the last round met a condition to stop."""
-        return is_complete(self.rounds, self.settings.max_labels, self.settings.target_accuracy)
+        return is_complete(self.rounds, self._values["max_labels"], self._values["target_accuracy"])
 
     @contextmanager
-    def writing(self, device: torch.device) -> Iterator[None]:
+    def writing(self, start: dict[str, Any]) -> Iterator[None]:
         """Makes the folder, locks it, reads it again, records settings and provenance; notes why it failed, if it does.
+
+        Args:
+            start: where numbers come from as of now, of `records.provenance`.
 
         Raises:
             RecordError: another process has the lock, or something cannot be written.
@@ -129,7 +137,7 @@ class Run:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise RecordError(f"out={self.settings.out}: cannot make {self.folder}: {error.strerror}") from error
+            raise RecordError(f"out={self._values['out']}: cannot make {self.folder}: {error.strerror}") from error
         with locked(self.folder):
             if (self.folder / "config.yaml").exists():
                 _check_same(self.folder, self.settings)
@@ -140,11 +148,10 @@ class Run:
                 before = {key: starts[-1][key] for key in _SAME_BITS} if len(starts) else {}
             except (ValueError, TypeError, LookupError, RecursionError) as error:
                 raise RecordError(f"{path} is damaged: {error}") from error
-            start = provenance(device)
             if self.rounds and (changed := [key for key in before if before[key] != start[key]]):
                 changes = ", ".join(f"{key} {before[key]} -> {start[key]}" for key in changed)
                 print(f"note: rounds from here on are not bit for bit those of a run without a change: {changes}")
-            replace_file(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(asdict(self.settings))))
+            replace_file(self.folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(nested(self._values))))
             replace_file(path, json.dumps([*starts, {"round": len(self.rounds), **start}], indent=1) + "\n")
             failure = self.folder / "failure.txt"
             failure.unlink(missing_ok=True)

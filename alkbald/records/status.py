@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 from omegaconf import OmegaConf
 
-from alkbald.locks import is_locked
 from alkbald.records.files import is_complete, read_record
+from alkbald.records.locks import is_locked
 
 
 def status(folder: Path) -> dict[str, str]:

@@ -5,9 +5,9 @@ version number. Whatever setting it lacks, it gets at the legacy value, so that 
 found and extended alike.
 
 To add a setting:
-    1. a line in configs/config.yaml and in `alkbald.settings`, or in the method's YAML;
-    2. a line in `LEGACY` or `METHOD_LEGACY` (a test fails without it). The legacy value is what old runs did, which
-       need not be the default of new ones.
+    1. a line in configs/config.yaml and in `alkbald.settings`, or in the YAML of the method or model;
+    2. a line in `LEGACY`, `METHOD_LEGACY` or `MODEL_LEGACY` (a test fails without it). The legacy value is what old
+       runs did, which need not be the default of new ones.
 A setting at its legacy value does not change the names of folders. Do not remove a setting or change what a value
 means: its records could not be read.
 """
@@ -26,12 +26,20 @@ from alkbald.errors import RecordError
 LEGACY: dict[str, Any] = {
     "precision": "fp32",
     "threads": None,
+    "data.image_size": 28,
+    "model.posterior": "mc_dropout",
+    "model.network": "cnn",
 }
 
 #: The same of methods' own settings, by method: those that the method did not begin with.
 METHOD_LEGACY: dict[str, dict[str, Any]] = {
     "adaptive_kbald": {"memory_budget": None},
     "dynamic_bald": {"memory_budget": None},
+}
+
+#: The same of models' own settings, by posterior or network.
+MODEL_LEGACY: dict[str, dict[str, Any]] = {
+    "cnn": {"channels": [32, 64], "kernel_size": 5, "pool": 2, "hidden": [128]},
 }
 
 #: Settings that do not change what a round computes: where, how loudly, and how far. They do not tell runs apart.
@@ -63,14 +71,17 @@ def nested(by_name: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def legacy_values(method: str) -> dict[str, Any]:
-    """Of all settings that a run of this method may lack."""
-    return LEGACY | {f"method.{key}": value for key, value in METHOD_LEGACY.get(method, {}).items()}
+def legacy_values(by_name: dict[str, Any]) -> dict[str, Any]:
+    """Of all settings that a run of the method and model in these settings may lack."""
+    model = [by_name.get(key, LEGACY[key]) for key in ("model.posterior", "model.network")]
+    own = [("method", METHOD_LEGACY.get(by_name["method.name"], {}))]
+    own += [("model", MODEL_LEGACY.get(name, {})) for name in model]
+    return LEGACY | {f"{group}.{key}": value for group, values in own for key, value in values.items()}
 
 
 def complete(by_name: dict[str, Any]) -> dict[str, Any]:
     """Settings of any version, with what they lack at its legacy value."""
-    return legacy_values(by_name["method.name"]) | by_name
+    return legacy_values(by_name) | by_name
 
 
 def recorded_settings(folder: Path) -> dict[str, Any]:
@@ -96,7 +107,7 @@ def defining(by_name: dict[str, Any]) -> dict[str, Any]:
 
 def digest(by_name: dict[str, Any]) -> str:
     """A hash of what tells runs apart, for the name of a folder."""
-    legacy = legacy_values(by_name["method.name"])
+    legacy = legacy_values(by_name)
     named = {
         key: value
         for key, value in defining(by_name).items()
@@ -112,6 +123,6 @@ def differing(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
 
 
 def unknown(recorded: dict[str, Any], known: Iterable[str]) -> list[str]:
-    """Names of recorded settings that are not known: removed ones, or those of a later version. A method's own are not
-    among them: its function refuses those that it does not have."""
-    return sorted(key for key in recorded.keys() - set(known) if not key.startswith("method."))
+    """Names of recorded settings that are not known: removed ones, or those of a later version. A method's and a
+    model's own are not among them: their functions refuse those that they do not have."""
+    return sorted(key for key in recorded.keys() - set(known) if not key.startswith(("method.", "model.")))

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from alkbald.masked.kept import Kept, Sizes, sizes_of
-from alkbald.masked.sliced import SlicedLayer
-from alkbald.masked.summed import SummedLayer, sum_is_cheaper
-from alkbald.masked.windows import WholeLayer
-from alkbald.model import Masks, MCDropoutNet, Stage
+from alkbald.posteriors.mc_dropout.masked.kept import Kept, Sizes, sizes_of
+from alkbald.posteriors.mc_dropout.masked.sliced import SlicedLayer
+from alkbald.posteriors.mc_dropout.masked.summed import SummedLayer, sum_is_cheaper
+from alkbald.posteriors.mc_dropout.masked.windows import WholeLayer
+from alkbald.posteriors.mc_dropout.stages import Masks, Stage
 
 #: Columns of a CPU's products (places of all windows and inputs), and elements of contributions and sums that each of
 #: its threads holds at once (3 MiB). A core with AVX2 takes 16 us a pass for the MNIST CNN's summed layer at K = 20 and
@@ -37,20 +37,19 @@ class MaskedNetwork:
     """The network under K masks.
 
     Args:
-        model: with its weights at this moment.
-        masks: on the CPU, as `MCDropoutNet.draw_masks` gives them.
+        stages: with their weights at this moment; the last is without dropout.
+        masks: on the CPU, one for every stage with dropout.
         num_samples: K.
         one: an input, [1, ...], whose shape and device all have.
         dtype: of what comes behind the first dropout.
     """
 
     @torch.no_grad()
-    def __init__(self, model: MCDropoutNet, masks: Masks, num_samples: int, one: Tensor, dtype: torch.dtype):
-        stages = [*model.stages]
+    def __init__(self, stages: list[Stage], masks: Masks, num_samples: int, one: Tensor, dtype: torch.dtype):
         dropping = [i for i, stage in enumerate(stages) if stage.dropout]
         first = dropping[0] + 1 if dropping else len(stages)  # of the stages that masks tell apart
         sizes = sizes_of(stages, *(one.shape[1:] if one.dim() == 4 else (1, one.numel(), 1)))
-        self._shape, self._dtype, self._on_cpu = (num_samples, model.num_classes), dtype, one.device.type == "cpu"
+        self._shape, self._dtype, self._on_cpu = (num_samples, stages[-1].units), dtype, one.device.type == "cpu"
         shared = [*zip(stages[:first], sizes, strict=False)]
         self._shared = [WholeLayer(s, size.channels, (size.height, size.width), self._on_cpu) for s, size in shared]
         self._summed: SummedLayer | None = None

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from alkbald.masked.windows import field, padding
-from alkbald.model import Stage
+from alkbald.posteriors.mc_dropout.masked.windows import field, padding
+from alkbald.posteriors.mc_dropout.stages import Stage
 
 
 class Kept(NamedTuple):

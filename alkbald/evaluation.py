@@ -1,4 +1,6 @@
-"""How good predictions are beside the labels, and how far their confidence can be trusted. Axes: N inputs, C classes.
+"""How good a posterior's predictions are, and how far their confidence can be trusted.
+
+Axes: N inputs, K MC samples, C classes.
 
 References:
     [Brier1950] Brier. Verification of forecasts expressed in terms of probability.
@@ -9,8 +11,11 @@ from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn import functional as F
+
+from alkbald.information import mean_log_probs
+from alkbald.posteriors.base import Posterior
 
 #: Bins of confidence, of equal width: [Guo2017]'s.
 BINS = 15
@@ -47,6 +52,32 @@ class Evaluation:
     def brier(self) -> float:
         """See `brier_score`."""
         return brier_score(self.log_probs, self.labels)
+
+
+@torch.inference_mode()
+def evaluate(
+    posterior: Posterior,
+    inputs: Float[Tensor, "N ..."],
+    labels: Int[Tensor, " N"],
+    num_samples: int,
+    *,
+    generator: Generator,
+    precision: str = "fp32",
+) -> Evaluation:
+    """The mean predictive, 1/K sum_k p(y | x, omega_k), beside the labels: its accuracy, likelihood and calibration.
+
+    Args:
+        posterior: fitted.
+        inputs: [N, ...], N at least 1.
+        labels: the classes that are right.
+        num_samples: K; 0: the network without sampling, in fp32.
+        generator: a CPU generator; it alone decides what is drawn.
+        precision: one of `posteriors.PRECISIONS`.
+    """
+    if not num_samples:
+        return Evaluation(posterior.network_log_probs(inputs), labels)
+    log_probs = posterior.log_probs(inputs, num_samples, generator=generator, precision=precision)
+    return Evaluation(mean_log_probs(log_probs), labels)
 
 
 def expected_calibration_error(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"], bins: int = BINS) -> float:

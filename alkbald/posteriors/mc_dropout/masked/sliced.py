@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alkbald.masked.kept import Kept, Sizes
-from alkbald.model import Stage
+from alkbald.posteriors.mc_dropout.masked.kept import Kept, Sizes
+from alkbald.posteriors.mc_dropout.stages import Stage
 
 
 class SlicedLayer(NamedTuple):

@@ -12,6 +12,6 @@ serves all units, or all masks, padded with zeros to the largest, in multiples o
 the GPU once, whatever K is, and nothing waits for it.
 """
 
-from alkbald.masked.network import MaskedNetwork
+from alkbald.posteriors.mc_dropout.masked.network import MaskedNetwork
 
 __all__ = ["MaskedNetwork"]

@@ -22,9 +22,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from alkbald.masked.kept import Kept, Sizes
-from alkbald.masked.windows import finished, kernel, patches
-from alkbald.model import Stage
+from alkbald.posteriors.mc_dropout.masked.kept import Kept, Sizes
+from alkbald.posteriors.mc_dropout.masked.windows import finished, kernel, patches
+from alkbald.posteriors.mc_dropout.stages import Stage
 
 
 class _Block(NamedTuple):

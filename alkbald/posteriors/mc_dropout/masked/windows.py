@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alkbald.model import Stage
+from alkbald.posteriors.mc_dropout.stages import Stage
 
 #: Channels below which a convolution is faster as a product on a CPU: the MNIST CNN's first layer, which reads one
 #: channel, takes 29 us an input as a product and 46 to 100 us as a convolution.

@@ -1,0 +1,12 @@
+"""MC dropout: a mask of the dropped units is a sample of the weights.
+
+stages   layers with dropout, and their masks
+model    networks with explicit masks, as posteriors
+masked   their inference, without computing what masks drop
+module   any `nn.Module` with dropout layers, made such a network
+"""
+
+from alkbald.posteriors.mc_dropout.model import MCDropoutModel, MCDropoutNet
+from alkbald.posteriors.mc_dropout.stages import Masks, Stage
+
+__all__ = ["MCDropoutModel", "MCDropoutNet", "Masks", "Stage"]
