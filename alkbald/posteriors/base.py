@@ -1,6 +1,6 @@
 """A posterior: what acquisition, evaluation and the loop ask of a model, whichever it is.
 
-Axes: N inputs, K MC samples (posterior samples), C classes.
+Axes: N inputs, V inputs of validation, K MC samples (posterior samples), C classes.
 
 A posterior is made with fresh weights, fitted by `alkbald.training.fit`, and asked for log-probabilities under K
 samples omega_1, .., omega_K of its weights. The samples are *consistent*: sample k is one function of all inputs. Only
@@ -92,8 +92,21 @@ class Posterior(nn.Module, ABC):
         """
         return lambda inputs, places: self(inputs)
 
-    def after_training(self, inputs: Float[Tensor, "N ..."], labels: Int[Tensor, " N"]) -> None:
-        """What is left to do once the networks are trained on these data."""
+    def after_training(
+        self,
+        inputs: Float[Tensor, "N ..."],
+        labels: Int[Tensor, " N"],
+        validation_inputs: Float[Tensor, "V ..."],
+        validation_labels: Int[Tensor, " V"],
+        generator: Generator,
+    ) -> None:
+        """What is left to do once the networks are trained. V may be 0.
+
+        Args:
+            inputs, labels: the labelled set.
+            validation_inputs, validation_labels: of early stopping.
+            generator: a CPU generator, for what is drawn.
+        """
 
     def network_log_probs(self, inputs: Float[Tensor, "N ..."]) -> Float[Tensor, "N C"]:
         """Of the network without sampling: log-probabilities, natural log.
@@ -159,7 +172,9 @@ def check_num_samples(posterior: Posterior, num_samples: int, name: str = "num_s
     """Raises ValueError unless the posterior has so many samples; the message calls their number by its name."""
     members = posterior.num_members
     if members is not None and num_samples != members:
-        raise ValueError(f"{name} must be {members}, as many as {type(posterior).__name__} has members, got {num_samples}")
+        raise ValueError(
+            f"{name} must be {members}, as many as {type(posterior).__name__} has members, got {num_samples}"
+        )
     if num_samples < 1:
         raise ValueError(f"{name} must be at least 1, got {num_samples}")
 

@@ -1,30 +1,43 @@
 """A network whose last layer alone is Bayesian, by a Laplace approximation.
 
-Axes: N inputs, K samples of the last layer, F features that it reads, C classes.
+Axes: N inputs, V inputs of validation, K samples of the last layer, F features that it reads, C classes.
 
 The network is trained as usual. Then the posterior of the last layer's weights w is approximated by a Gaussian around
-the trained ones, w*, whose precision is the Hessian of the loss there: N(w*, (H + prior precision I)^-1). H is the
-generalised Gauss-Newton matrix, over all weights of the layer together. `laplace-torch` computes it [Daxberger2021].
+the trained ones, w*: N(w*, (H + prior precision I)^-1). H is the Hessian of the loss at w*, as a Kronecker product of
+its generalised Gauss-Newton matrix. `laplace-torch` computes it. [Daxberger2021]
 
 References:
     [Daxberger2021] Daxberger, Kristiadi, Immer, Eschenhagen, Bauer and Hennig. Laplace redux: effortless Bayesian deep
         learning.
 """
 
+import copy
 import importlib.util
+import warnings
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from alkbald.devices import float32_products
+from alkbald.information import mean_log_probs
 from alkbald.posteriors.base import Posterior, Sampled, inputs_within
 from alkbald.posteriors.mc_dropout import MCDropoutNet
 
-#: Inputs that the Hessian is summed over at a time.
+if TYPE_CHECKING:
+    from laplace import KronLLLaplace
+
+#: Inputs whose features, and whose part of the Hessian, are computed at a time.
 _INPUTS = 256
+#: Prior precisions to choose from. Of a CNN that 20 digits were shown, 1 gives a test accuracy of 0.44 and a negative
+#: log-likelihood of 1.9 nats, 100 gives 0.77 and 0.88, 1,000 gives 0.78 and 1.5; the marginal likelihood chooses 0.2.
+PRIOR_PRECISIONS = [10 ** (step / 4) for step in range(17)]
+#: K of that choice.
+_SAMPLES = 50
 
 
 def last_layer(
@@ -48,8 +61,9 @@ class LastLayer(Posterior):
 
     Args:
         network: its last stage is a linear layer. Dropout, if it has some, serves training; predictions are without.
-        prior_precision: of the Gaussian prior of each weight of the last layer, positive; None: the one that maximises
-            the marginal likelihood.
+        prior_precision: of the Gaussian prior of each weight of the last layer, positive. None: the one in
+            `PRIOR_PRECISIONS` whose mean predictive has the highest likelihood in validation; without validation, the
+            one of highest marginal likelihood.
 
     Raises:
         ValueError: a prior precision that is not positive, or a last stage that is a convolution.
@@ -68,8 +82,7 @@ class LastLayer(Posterior):
             raise ValueError("the last stage must be a linear layer")
         self.network = network
         self._prior_precision = prior_precision
-        self._mean: Tensor | None = None
-        self._scale: Tensor | None = None
+        self._gaussian: KronLLLaplace | None = None
 
     @property
     def num_classes(self) -> int:
@@ -83,23 +96,76 @@ class LastLayer(Posterior):
         """With the trained last layer, the mean of its posterior."""
         return self.network.network_log_probs(inputs)
 
-    def after_training(self, inputs: Float[Tensor, "N ..."], labels: Int[Tensor, " N"]) -> None:
+    @torch.no_grad()
+    def after_training(
+        self,
+        inputs: Float[Tensor, "N ..."],
+        labels: Int[Tensor, " N"],
+        validation_inputs: Float[Tensor, "V ..."],
+        validation_labels: Int[Tensor, " V"],
+        generator: Generator,
+    ) -> None:
         """Fits the Gaussian of the last layer to the data that the network was trained on."""
-        from laplace import Laplace  # here, since it is an optional dependency, and takes seconds to import
+        with warnings.catch_warnings(), float32_products():
+            warnings.simplefilter("ignore")  # laplace-torch's import uses what PyTorch deprecates
+            from laplace import Laplace  # here, since it is an optional dependency, and takes seconds to import
 
-        with torch.enable_grad(), float32_products():
-            gaussian = Laplace(
-                _Logits(self.network),
+            features = self._features_in_chunks(inputs)
+            head = nn.Sequential(copy.deepcopy(self.network.stages[-1].layer))  # all that laplace-torch need know
+            self._gaussian = gaussian = Laplace(
+                head,
                 "classification",
                 subset_of_weights="last_layer",
-                hessian_structure="full",
-                last_layer_name="head",
+                hessian_structure="kron",
+                last_layer_name="0",
                 prior_precision=1.0 if self._prior_precision is None else self._prior_precision,
             )
-            gaussian.fit(DataLoader(TensorDataset(inputs, labels), batch_size=_INPUTS))
-            if self._prior_precision is None:
-                gaussian.optimize_prior_precision(method="marglik")
-            self._mean, self._scale = gaussian.mean.detach(), gaussian.posterior_scale.detach()
+            with torch.enable_grad():
+                gaussian.fit(DataLoader(TensorDataset(features, labels), batch_size=_INPUTS))
+                if self._prior_precision is None and not len(validation_inputs):
+                    gaussian.optimize_prior_precision(method="marglik")
+            if self._prior_precision is None and len(validation_inputs):
+                self._choose_prior_precision(self._features_in_chunks(validation_inputs), validation_labels, generator)
+
+    def _choose_prior_precision(
+        self, features: Float[Tensor, "V F"], labels: Int[Tensor, " V"], generator: Generator
+    ) -> None:
+        """The one of highest likelihood in validation, each tried with the same noise; of equally good ones the first."""
+        noise = self._noise(_SAMPLES, generator)
+        losses = []
+        for precision in PRIOR_PRECISIONS:
+            self._gaussian.prior_precision = precision
+            mean = mean_log_probs(self._logits(features, *self._heads(noise)).log_softmax(-1))
+            losses.append(F.nll_loss(mean, labels).item())
+        self._gaussian.prior_precision = PRIOR_PRECISIONS[losses.index(min(losses))]
+
+    def _noise(self, num_samples: int, generator: Generator) -> Float[Tensor, "K W"]:
+        """Standard normal, drawn on the CPU: every device draws the same."""
+        mean = self._gaussian.mean
+        return torch.randn(num_samples, len(mean), generator=generator).to(mean)
+
+    def _heads(self, noise: Float[Tensor, "K W"]) -> tuple[Float[Tensor, "K C F"], Float[Tensor, "K C"]]:
+        """Weights and biases of K last layers."""
+        drawn = self._gaussian.posterior_precision.bmm(noise, exponent=-0.5).view(noise.shape) + self._gaussian.mean
+        head = self.network.stages[-1].layer  # whose parameters PyTorch lists as weight, bias
+        weights, biases = drawn.split([head.weight.numel(), head.bias.numel()], dim=1)
+        return weights.unflatten(1, head.weight.shape), biases
+
+    @staticmethod
+    def _logits(
+        features: Float[Tensor, "n F"], weights: Float[Tensor, "K C F"], biases: Float[Tensor, "K C"]
+    ) -> Float[Tensor, "n K C"]:
+        return torch.einsum("nf,kcf->nkc", features, weights) + biases
+
+    def _features(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n F"]:
+        """What the last layer reads, without dropout."""
+        x = inputs
+        for stage in self.network.stages[:-1]:
+            x = stage(x, None)
+        return x.flatten(1)
+
+    def _features_in_chunks(self, inputs: Float[Tensor, "N ..."]) -> Float[Tensor, "N F"]:
+        return torch.cat([self._features(chunk) for chunk in inputs.split(_INPUTS)])
 
     def sampled(
         self, num_samples: int, *, generator: Generator, precision: str, example: Tensor, memory_budget: int | None
@@ -109,36 +175,13 @@ class LastLayer(Posterior):
         Raises:
             RuntimeError: it has not been trained.
         """
-        if self._mean is None or self._scale is None:
+        if self._gaussian is None:
             raise RuntimeError("the last layer has no posterior before it is trained (alkbald.training.fit)")
-        noise = torch.randn(num_samples, len(self._mean), generator=generator).to(self._mean)
-        drawn = self._mean + noise @ self._scale.T  # as PyTorch lists the layer's parameters: weight, then bias
-        head = self.network.stages[-1].layer
-        weight = drawn[:, : head.weight.numel()].view(num_samples, *head.weight.shape)
-        bias = drawn[:, head.weight.numel() :]
-        network = _Logits(self.network)
+        weights, biases = self._heads(self._noise(num_samples, generator))
 
         def write_logits(inputs: Tensor, out: Tensor) -> None:
             with torch.autocast(inputs.device.type, torch.bfloat16, enabled=precision == "bf16"):
-                features = network.features(inputs)
-            out[:] = torch.einsum("nf,kcf->nkc", features.float(), weight) + bias
+                features = self._features(inputs)
+            out[:] = self._logits(features.float(), weights, biases)
 
-        return Sampled(write_logits, inputs_within(memory_budget, network, example))
-
-
-class _Logits(nn.Module):
-    """The network without dropout as features and head, which is how laplace-torch wants it."""
-
-    def __init__(self, network: MCDropoutNet):
-        super().__init__()
-        self.stages = network.stages[:-1]
-        self.head = network.stages[-1].layer
-
-    def features(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n F"]:
-        x = inputs
-        for stage in self.stages:
-            x = stage(x, None)
-        return x.flatten(1)
-
-    def forward(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n C"]:
-        return self.head(self.features(inputs))
+        return Sampled(write_logits, inputs_within(memory_budget, self.network, example))
