@@ -141,7 +141,7 @@ def fit(
             if stop.after(epoch, accuracy):
                 break
         stop.restore()
-    posterior.after_training(inputs, labels)
+    posterior.after_training(inputs, labels, validation_inputs, validation_labels, validation_generator)
     return Fit(len(history), stop.best_epoch, stop.best_accuracy, seconds_validation, history)
 
 

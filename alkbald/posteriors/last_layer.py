@@ -130,7 +130,7 @@ class LastLayer(Posterior):
     def _choose_prior_precision(
         self, features: Float[Tensor, "V F"], labels: Int[Tensor, " V"], generator: Generator
     ) -> None:
-        """The one of highest likelihood in validation, each tried with the same noise; of equally good ones the first."""
+        """The one of highest likelihood in validation, all tried with the same noise; of equal ones the first."""
         noise = self._noise(_SAMPLES, generator)
         losses = []
         for precision in PRIOR_PRECISIONS:
