@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
@@ -84,6 +85,20 @@ def test_python_in_the_pages_runs(page):
     assert blocks
     for block in blocks:
         exec(block, {})
+
+
+def test_intervals_in_the_pages_are_those_of_results():
+    """Every "difference [low, high]" is a row of the tables of differences, in one direction or the other."""
+    tables = (pd.read_csv(path)[["difference", "low", "high"]] for path in FIGURES.glob("*differences.csv"))
+    known = pd.concat(tables).to_numpy()
+    known = np.concatenate([known, -known[:, [0, 2, 1]]])
+    for page, at_least in (("reproduction", 10), ("findings", 8)):
+        text = (ROOT / "docs" / f"{page}.md").read_text()
+        told = re.findall(r"([+-]?0\.\d{3}) \[([+-]?0\.\d{3}),\s([+-]?0\.\d{3})\]", text)
+        assert len(told) >= at_least
+        for interval in told:
+            distance = np.abs(known - np.array(interval, dtype=float)).max(axis=1)
+            assert distance.min() < 6e-4, (page, interval)
 
 
 def headline(what: str) -> str:
