@@ -33,6 +33,7 @@ from alkbald.figures import (
     score_progression,
     total_correlation,
 )
+from alkbald.reporting.overview import overview
 from alkbald.tables import (
     beside_published,
     check_comparable,
@@ -46,6 +47,7 @@ from alkbald.tables import (
 )
 
 PUBLISHED = Path(__file__).parents[1] / "results" / "published"
+OVERVIEW = ["batchbald-5", "2bald-10", "random-10"]
 FIGURE_1 = ["batchbald-5", "2bald-10", "random-10", "bald-10", "batchbald-10"]
 FIGURE_2 = ["2bald-10", "2bald-20", "2bald-40"]
 DYNAMIC = ["positive_bald-40", "dynamic_bald-40", "conservative_bald-40"]
@@ -83,6 +85,15 @@ def curves_of(results: Path, wanted: list[str]) -> tuple[pd.DataFrame, list[str]
     rounds = load_runs([results / "learning_curves"])
     names = curve_names(rounds)
     return rounds[names.isin(wanted)], [name for name in wanted if name not in set(names)]
+
+
+def draw_overview(results: Path, output: Path) -> None:
+    """README's picture: accuracies, and seconds to select beside batchbald_redux."""
+    rounds, missing = curves_of(results, OVERVIEW)
+    if missing:
+        raise FileNotFoundError(f"{', '.join(missing)} is not in {results}/learning_curves")
+    check_comparable(rounds)
+    save(overview(rounds, pd.read_csv(results / "table1" / "times.csv")), output / "overview")
 
 
 def figure_of_curves(results: Path, output: Path, name: str, wanted: list[str]) -> None:
@@ -264,6 +275,7 @@ def study_dynamic(results: Path, output: Path) -> None:
 
 
 MAKERS: dict[str, Callable[[Path, Path], None]] = {
+    "overview": draw_overview,
     "figure1": lambda results, output: figure_of_curves(results, output, "figure1", FIGURE_1),
     "figure2": lambda results, output: figure_of_curves(results, output, "figure2", FIGURE_2),
     "figure3": figure3,

@@ -42,8 +42,8 @@ def columns_of(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("table", [ROUNDS, ACQUIRED, EPOCHS], ids=lambda table: table.file)
-def test_the_readme_has_the_columns_of_the_schema(table):
-    assert documentation(table) in (ROOT / "README.md").read_text()
+def test_the_documentation_has_the_columns_of_the_schema(table):
+    assert documentation(table) in (ROOT / "docs" / "records.md").read_text()
     assert len(set(table.names)) == len(table.names)
     assert all(column.meaning for column in table.columns)
 

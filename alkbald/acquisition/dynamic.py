@@ -47,7 +47,7 @@ def dynamic_bald(
 
     The paper's "scores of 2- and 3-BALD diverge" is read here as scores of one batch, 2-BALD's, whole and relative. Its
     tolerance of 0.3 is this package's: on MNIST 0.1 ends batches at 4 points, where 2-BALD still chooses as well as
-    BatchBALD does (README, "What the paper proposes and leaves open").
+    BatchBALD does (docs/findings.md).
 
     Args:
         log_probs: natural log-probabilities.

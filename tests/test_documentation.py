@@ -1,0 +1,139 @@
+"""What README and docs/ say: short, linked, runnable, and with the numbers of results/."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+README = ROOT / "README.md"
+PAGES = [README, ROOT / "CHANGELOG.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FIGURES = ROOT / "results" / "figures"
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CODE = re.compile(r"```.*?```", re.DOTALL)
+COMMANDS = re.compile(
+    r"python (-m alkbald\.\w+|(?:scripts/)?\w+\.py)|make ([a-z]+)|(experiment|protocol|curve|data)=(\w+)"
+)
+
+
+def anchors(text: str) -> set[str]:
+    """Of the headings, as GitHub and MyST make them."""
+    headings = re.findall(r"^#+ (.+)$", CODE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def paths(pages):
+    return [pytest.param(page, id=str(page.relative_to(ROOT))) for page in pages]
+
+
+def test_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", paths(PAGES))
+def test_relative_links_lead_to_files_and_headings(page):
+    for link in LINK.findall(CODE.sub("", page.read_text())):
+        if re.match(r"https?://", link):
+            continue
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert target.is_relative_to(ROOT), link
+        if anchor:
+            assert anchor in anchors(target.read_text()), link
+
+
+def test_anchors_are_those_of_github():
+    text = "# `a.csv`, one row a round\n## Figure 3: 2-BALD's scores\n```sh\n# a comment\n```\n"
+    assert anchors(text) == {"acsv-one-row-a-round", "figure-3-2-balds-scores"}
+
+
+def test_every_page_is_on_the_list():
+    index = (ROOT / "docs" / "index.md").read_text()
+    for page in (ROOT / "docs").glob("*.md"):
+        assert page.name == "index.md" or f"]({page.name})" in index, page.name
+        assert page.name == "index.md" or f"](docs/{page.name})" in README.read_text(), page.name
+
+
+def test_every_folder_of_results_is_told():
+    told = (ROOT / "results" / "README.md").read_text()
+    for folder in (ROOT / "results").iterdir():
+        assert not folder.is_dir() or f"| `{folder.name}/` |" in told, folder.name
+
+
+@pytest.mark.parametrize("page", paths(PAGES))
+def test_commands_exist(page):
+    """Scripts, modules, make's targets, and the choices of configuration groups."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    text = page.read_text()
+    shell = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", CODE.sub("", text)))
+    for script, target, group, choice in COMMANDS.findall(shell):
+        if script.startswith("-m"):
+            assert (ROOT / f"{script[3:].replace('.', '/')}.py").exists(), script
+        elif script:
+            assert (ROOT / script).exists(), script
+        elif target:
+            assert target in targets, target
+        else:
+            assert list((ROOT / "configs" / group).glob(f"{choice}*.yaml")), f"{group}={choice}"
+
+
+@pytest.mark.parametrize("page", paths([README, ROOT / "docs" / "library.md"]))
+def test_python_in_the_pages_runs(page):
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+    assert blocks
+    for block in blocks:
+        exec(block, {})
+
+
+def test_intervals_in_the_pages_are_those_of_results():
+    """Every "difference [low, high]" is a row of the tables of differences, in one direction or the other."""
+    tables = (pd.read_csv(path)[["difference", "low", "high"]] for path in FIGURES.glob("*differences.csv"))
+    known = pd.concat(tables).to_numpy()
+    known = np.concatenate([known, -known[:, [0, 2, 1]]])
+    for page, at_least in (("reproduction", 10), ("findings", 8)):
+        text = (ROOT / "docs" / f"{page}.md").read_text()
+        told = re.findall(r"([+-]?0\.\d{3}) \[([+-]?0\.\d{3}),\s([+-]?0\.\d{3})\]", text)
+        assert len(told) >= at_least
+        for interval in told:
+            distance = np.abs(known - np.array(interval, dtype=float)).max(axis=1)
+            assert distance.min() < 6e-4, (page, interval)
+
+
+def headline(what: str) -> str:
+    """A row of README's table, from its second column on."""
+    (row,) = re.findall(rf"^\| {re.escape(what)} (\|.*)$", README.read_text(), re.MULTILINE)
+    return row
+
+
+@pytest.mark.parametrize("curve", ["2bald-10", "batchbald-5", "random-10"])
+def test_headline_accuracies_are_those_of_results(curve):
+    name = {"2bald-10": "2-BALD 10", "batchbald-5": "BatchBALD 5", "random-10": "random 10"}[curve]
+    summary = pd.read_csv(FIGURES / "summary.csv").set_index("curve").loc[curve]
+    beside = pd.read_csv(FIGURES / "published.csv").query("curve == @curve and labelled == 300")["published"]
+    row = headline(f"test accuracy at 300 labels, {name}")
+    assert row.startswith(f"| {summary['accuracy at 300']:.3f} ({summary['trials']:.0f} trials) |")
+    assert row.endswith("| none published |") if beside.empty else f"| {beside.item():.3f} published" in row
+
+
+@pytest.mark.parametrize("method", ["BatchBALD", "2-BALD"])
+def test_headline_seconds_of_selection_are_those_of_results(method):
+    seconds = pd.read_csv(ROOT / "results" / "table1" / "times.csv").set_index(["what", "B"])["seconds"]
+    ours, peer = (seconds[f"{method}, {whose}", 10] for whose in ("ours", "batchbald_redux"))
+    row = headline(f"seconds to select 10 of 60,000 points, {method}")
+    assert row.startswith(f"| {ours:#.2g} | {peer:.0f} ")
+
+
+def test_headline_speeds_are_those_of_the_reports():
+    inference = (ROOT / "results" / "bench_inference" / "report.md").read_text().split("## Inference, 100 masks")[1]
+    numbers = [
+        int(n.replace(",", "")) for n in re.findall(r"^\| (?:batch|ours).*? at a time \| ([\d,]+)", inference, re.M)
+    ]
+    ours = int(re.search(r"^\| ours, fp32 \| ([\d,]+)", inference, re.MULTILINE)[1].replace(",", ""))
+    row = headline("predictions a second, 100 dropout masks")
+    assert row.startswith(f"| {round(ours, -3):,} | {round(max(numbers), -2):,} ")
+    beside = (ROOT / "results" / "bench_beside" / "report.md").read_text()
+    older, newer = re.search(r"^\| whole \| ([\d.]+) \| ([\d.]+)", beside, re.MULTILINE).groups()
+    row = headline("seconds of a round at the paper's settings")
+    assert row.startswith(f"| {float(newer):.0f} | {float(older):.0f} ")
