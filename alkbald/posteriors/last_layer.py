@@ -41,7 +41,10 @@ _SAMPLES = 50
 
 
 def last_layer(
-    network: Callable[[int], MCDropoutNet], weights_seed: Callable[..., int], *, prior_precision: float | None = None
+    network: Callable[[int], MCDropoutNet],
+    weights_seed: Callable[..., int],
+    *,
+    prior_precision: float | int | None = None,
 ) -> "LastLayer":
     """An untrained network with a Bayesian last layer.
 
@@ -72,7 +75,7 @@ class LastLayer(Posterior):
 
     validates_without_sampling = True
 
-    def __init__(self, network: MCDropoutNet, prior_precision: float | None = None):
+    def __init__(self, network: MCDropoutNet, prior_precision: float | int | None = None):
         super().__init__()
         if importlib.util.find_spec("laplace") is None:
             raise ImportError("a Bayesian last layer needs laplace-torch: pip install 'alkbald[laplace]'")

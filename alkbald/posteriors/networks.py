@@ -25,7 +25,7 @@ def cnn(
     kernel_size: int,
     pool: int,
     hidden: Sequence[int],
-    dropout: float,
+    dropout: float | int,
     seed: int,
 ) -> MCDropoutNet:
     """Convolutions, each with max-pool and relu, then linear layers; dropout behind every one but the last.
@@ -56,9 +56,7 @@ def cnn(
             sides = [(side - kernel_size + 1) // pool for side in sides]
             if min(sides) < 1:
                 size = "x".join(map(str, image_shape[1:]))
-                raise ValueError(
-                    f"channels {[*channels]} with kernel_size={kernel_size} leave nothing of {size} images"
-                )
+                raise ValueError(f"channels={[*channels]}, kernel_size={kernel_size} leave nothing of {size} images")
             stages.append(Stage(nn.Conv2d(before, number, kernel_size), dropout=dropout, pool=pool))
             before = number
         before *= sides[0] * sides[1]
@@ -69,7 +67,7 @@ def cnn(
     return MCDropoutNet(stages).to(memory_format=torch.channels_last)
 
 
-def mnist_cnn(num_classes: int, *, dropout: float = 0.5, seed: int) -> MCDropoutNet:
+def mnist_cnn(num_classes: int, *, dropout: float | int = 0.5, seed: int) -> MCDropoutNet:
     """The CNN of [Kirsch2019] for 1 x 28 x 28 images. Arguments as of `cnn`."""
     return cnn((1, 28, 28), num_classes, **PAPER, dropout=dropout, seed=seed)
 
