@@ -1,0 +1,1 @@
+"""Posteriors over models: each is fitted to labels, and answers with log-probabilities under K samples."""
