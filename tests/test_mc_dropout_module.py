@@ -95,6 +95,22 @@ def test_dropout_of_the_inputs_leaves_the_callers_inputs_alone(inplace):
     assert torch.allclose(log_probs, expected, atol=1e-6)
 
 
+class Centred(nn.Sequential):
+    """Changes its inputs in place."""
+
+    def forward(self, x):
+        return super().forward(x.sub_(1))
+
+
+def test_what_a_module_does_to_its_inputs_reaches_neither_the_caller_nor_the_next_sample():
+    module, inputs = Centred(nn.Linear(6, 3), nn.Dropout(0.5)), FEATURES.clone()
+    model = mc_dropout(module, inputs)
+    log_probs = sample_log_probs(model, inputs, 4, generator=generator())
+    assert torch.equal(inputs, FEATURES)
+    expected = module[0](FEATURES - 1)[:, None] * model.draw_masks(4, generator())[0] * 2
+    assert torch.allclose(log_probs, expected.log_softmax(-1), atol=1e-6)
+
+
 def test_dropout_in_place_works_where_its_result_is_not_used():
     def between(net, x):
         net.drop(x)

@@ -97,7 +97,7 @@ def test_a_module_that_never_drops_is_refused():
 
 def test_layers_that_the_example_does_not_reach_are_refused():
     layers = {"drop": nn.Dropout(), "aux": nn.Sequential(nn.Dropout()), "other": nn.Dropout(0.2)}
-    with pytest.raises(ValueError, match=r"never calls aux\.0, other: remove what is not used"):
+    with pytest.raises(ValueError, match=r"never calls the dropout layers aux\.0, other: remove what is not used"):
         mc_dropout(Net(lambda net, x: net.drop(x), **layers), FEATURES)
     only_training = Net(lambda net, x: net.drop(net.aux(x) if net.training else x), **layers)
     with pytest.raises(

@@ -83,8 +83,8 @@ def _check_calls(module: nn.Module, calls: list[DropoutCall], training_calls: li
     unreached = layers.keys() - {call.layer for call in calls}
     if unreached:
         raise ValueError(
-            f"the forward pass of the example never calls {', '.join(sorted(unreached))}: remove what is not used, or "
-            "give it p = 0"
+            f"the forward pass of the example never calls the dropout layers {', '.join(sorted(unreached))}: remove "
+            "what is not used, or give it p = 0"
         )
 
 
