@@ -17,8 +17,8 @@ from conftest import ROOT, generator, random_log_probs
 from alkbald.acquisition import METHODS, kbald
 from alkbald.inference import sample_log_probs
 from alkbald.model import mnist_cnn
-from alkbald.records.provenance import provenance
 from alkbald.randomness import derived_generator
+from alkbald.records.provenance import provenance
 
 
 def test_the_peers_modules_are_the_same_network_under_the_same_masks():

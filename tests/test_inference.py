@@ -7,8 +7,8 @@ from torch import nn
 
 from alkbald.acquisition import batchbald, kbald
 from alkbald.inference import evaluate, sample_log_probs
-from alkbald.posteriors.mc_dropout.masked import MaskedNetwork
 from alkbald.model import MCDropoutModel, MCDropoutNet, mnist_cnn
+from alkbald.posteriors.mc_dropout.masked import MaskedNetwork
 
 
 class Residual(MCDropoutModel):

@@ -13,10 +13,10 @@ from torch import nn
 from alkbald import inference
 from alkbald.data import load
 from alkbald.inference import sample_log_probs
+from alkbald.model import MCDropoutNet, Stage, mnist_cnn
 from alkbald.posteriors.mc_dropout.masked import network
 from alkbald.posteriors.mc_dropout.masked.kept import Kept, sizes_of
 from alkbald.posteriors.mc_dropout.masked.summed import sum_is_cheaper
-from alkbald.model import MCDropoutNet, Stage, mnist_cnn
 from alkbald.settings import from_config
 from alkbald.training import fit
 

@@ -160,7 +160,7 @@ def test_a_last_layer_is_a_gaussian_around_the_trained_one():
 
 
 def test_the_prior_precision_is_the_likeliest_in_validation():
-    posterior, _ = fitted({**MODELS["last_layer"], "hidden": [64], "dropout": 0.0}, max_epochs=15)
+    posterior, _ = fitted({**MODELS["last_layer"], "hidden": [64], "dropout": 0.0}, max_epochs=15, learning_rate=0.01)
     chosen = float(posterior._gaussian.prior_precision)
     assert chosen in [pytest.approx(value) for value in PRIOR_PRECISIONS]
     inputs, labels = two_classes(seed=1)
@@ -261,7 +261,7 @@ def test_images_of_another_size(tmp_path):
     assert len(run.acquired) == 10
     data = load("digits", root="", validation_size=300, image_size=20)
     assert data.image_shape == (1, 20, 20)
-    native = load("digits", root="", validation_size=300, image_size=8, noise=0)
+    native = load("digits", root="", validation_size=300, image_size=8, noise=0.0)
     from sklearn.datasets import load_digits
 
     images = torch.from_numpy(load_digits().images[:1347]).float()

@@ -9,8 +9,8 @@ import torch
 from conftest import make_settings
 
 from alkbald.errors import RecordError
-from alkbald.records.locks import is_locked
 from alkbald.records import files, versions
+from alkbald.records.locks import is_locked
 from alkbald.records.run import Run, run_folder
 from alkbald.records.schema import ACQUIRED, EPOCHS, ROUNDS
 from alkbald.records.status import status
