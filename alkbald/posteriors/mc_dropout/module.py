@@ -4,7 +4,7 @@ Axes: N inputs, K MC samples (posterior samples), U units of a dropout layer, C 
 
 PyTorch's dropout layers draw a new mask for every input of every pass. Under MC dropout, sample k must use one mask for
 all inputs (see `mc_dropout.model`). So, while the module runs here, its dropout layers multiply by the masks that they
-are given. Outside of that the module is what it was: its class, its state dict, its training flags and its forward pass.
+are given. Outside of that the module is what it was: its class, its state dict, its flags and its forward pass.
 """
 
 import torch
