@@ -13,9 +13,9 @@ import torch
 from conftest import OUTCOMES, compose, generator, make_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_up_rounds import epochs, new, points, started
 from omegaconf import OmegaConf
 from test_data import publish, small_archives
-from test_runs import epochs, new, points, started
 
 from alkbald.acquisition import DYNAMIC, METHODS
 from alkbald.data import load
