@@ -28,7 +28,7 @@ from alkbald.settings import Settings, from_config
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of programs that tests start
 ROOT = Path(__file__).parents[1]
-hypothesis.settings.register_profile("tests", deadline=None)  # no test asserts a time
+hypothesis.settings.register_profile("tests", deadline=None, max_examples=50)  # no test asserts a time
 hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=2500)  # see the Makefile
 hypothesis.settings.load_profile("tests")
 

@@ -1,6 +1,6 @@
 """Random settings, files and tensors: each ends in success or in an error that says what is wrong.
 
-A hundred examples of each kind here; `make fuzz` tries thousands and prints how they ended.
+Fifty examples of each kind here; `make fuzz` tries thousands and prints how they ended.
 """
 
 import gzip

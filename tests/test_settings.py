@@ -135,7 +135,7 @@ OTHER_THAN_DEFAULT = {
 #: Options that an overlay may leave out, and why.
 LEFT_OUT = {
     "order",  # in the name of 2bald and 3bald
-    "memory_budget",  # by the memory that is free; decides about speed alone
+    "memory_budget",  # by the memory that is free; no batch depends on it
 }
 
 
