@@ -103,10 +103,10 @@ def test_a_run_told_to_end_says_how_to_go_on(sent, code, tmp_path, uninterrupted
     while process.poll() is None and not (rounds := next(tmp_path.rglob("rounds.csv"), None)):
         time.sleep(0.02)
     process.send_signal(sent)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=600)
     assert process.returncode == code, out + err
     assert err == INTERRUPTED
-    done = subprocess.run(**command(tmp_path), timeout=120, check=False)
+    done = subprocess.run(**command(tmp_path), timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert "resuming after round" in done.stdout
     assert record(rounds.parent) == uninterrupted
@@ -130,7 +130,7 @@ sys.meta_path.insert(0, Sender())
 def test_a_signal_amid_the_imports_is_told_in_a_line_too(module, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(SIGNAL_AMID_IMPORTS.format(module=module))
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    done = subprocess.run(**command(tmp_path / "runs"), env=os.environ | {"PYTHONPATH": path}, timeout=120, check=False)
+    done = subprocess.run(**command(tmp_path / "runs"), env=os.environ | {"PYTHONPATH": path}, timeout=600, check=False)
     assert done.returncode == 143, done.stderr
     assert done.stderr == INTERRUPTED
     assert not (tmp_path / "runs").exists()
@@ -141,7 +141,7 @@ def test_a_full_disk_loses_nothing_of_the_earlier_rounds(room, tmp_path, uninter
     def full() -> None:  # files end at so many bytes, as on a disk without more room
         resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
 
-    failed = subprocess.run(**command(tmp_path), preexec_fn=full, timeout=120, check=False)
+    failed = subprocess.run(**command(tmp_path), preexec_fn=full, timeout=600, check=False)
     assert failed.returncode == 2
     assert failed.stderr.count("\n") == 1, failed.stderr
     assert "File too large; what it held before is intact" in failed.stderr
@@ -151,7 +151,7 @@ def test_a_full_disk_loses_nothing_of_the_earlier_rounds(room, tmp_path, uninter
         assert before
         assert before == uninterrupted[0][: len(before)]
     assert not list(tmp_path.rglob("*.new"))
-    done = subprocess.run(**command(tmp_path), timeout=120, check=False)
+    done = subprocess.run(**command(tmp_path), timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert record(next(tmp_path.rglob("rounds.csv")).parent) == uninterrupted
 

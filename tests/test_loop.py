@@ -142,7 +142,7 @@ def test_warm_up_comes_before_all_rounds_and_changes_none(whole_run, tmp_path, m
 
 
 def test_a_batch_that_uses_up_log_k_is_told(tmp_path, capsys):
-    loop.run(make_settings(tmp_path, *SMALL, "num_samples=2", "acq_size=40", "max_labels=60"))
+    loop.run(make_settings(tmp_path, *SMALL, "num_samples=2", "acq_size=150", "max_labels=170"))
     assert "of log K: num_samples=2 bounds" in capsys.readouterr().out
 
 

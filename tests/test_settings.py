@@ -20,7 +20,7 @@ from alkbald.settings import check_method_size, flat_keys, from_config, from_rec
 
 def run_command(*overrides: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "run.py", *overrides], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "run.py", *overrides], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
 
 

@@ -21,7 +21,7 @@ from alkbald.devices import pick_device
 def sweep(out: Path, *overrides: str, unset: str = "") -> subprocess.CompletedProcess:
     line = [sys.executable, "run.py", "-m", "data=digits", f"out={out}", "device=cpu", "threads=1", *SMALL, *overrides]
     env = {key: value for key, value in os.environ.items() if key != unset}
-    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False)
 
 
 def spoil_one_run(out: Path) -> Path:
@@ -116,7 +116,7 @@ def test_the_sweep_of_the_ceiling_is_over_samples(tmp_path):
     small = [override for override in SMALL if not override.startswith("num_samples")]
     line = [sys.executable, "run.py", "-m", "experiment=ceiling", "data=digits", f"out={tmp_path}", "threads=1"]
     line += [*small, "seed=0", "acq_size=20", "max_labels=20"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(OmegaConf.load(path).num_samples for path in tmp_path.rglob("config.yaml")) == [20, 100, 500, 1000]
 
