@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo figures reproduce studies test fuzz lint clean
+.PHONY: help setup demo figures reproduce studies test test-slow fuzz lint clean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; name it: make PYTHON=/path/to/python3.12"; exit 1; }
@@ -58,15 +58,23 @@ studies: $(INSTALLED)  ## after `reproduce`: what the paper proposes and leaves 
 	$(BIN)/python scripts/ceiling.py $(STUDIED) --labels $(LABELS) --output $(REPRODUCTION)/ceiling
 	$(BIN)/python scripts/make_figures.py --results $(REPRODUCTION)
 
-test: $(INSTALLED)  ## run the tests
-	$(BIN)/python -m pytest
+# WORKERS: processes that test side by side, each on one thread. auto: one a core, at most 4 (see tests/conftest.py).
+WORKERS ?= auto
+PYTEST = $(BIN)/python -m pytest --durations=15 --numprocesses=$(WORKERS) --dist=loadfile
+
+test: $(INSTALLED)  ## run the tests but the slow ones, and print the slowest of them
+	$(PYTEST) -m 'not slow'
+
+test-slow: $(INSTALLED)  ## run the slow tests: kills, sweeps of several processes, whole programs
+	$(PYTEST) -m slow
 
 fuzz: $(INSTALLED)  ## try thousands of random settings, files and tensors, and count how they end (some 10 minutes)
 	$(BIN)/python -m pytest tests/test_fuzz.py --hypothesis-profile=fuzz
 
-lint: $(INSTALLED)  ## check style and formatting
+lint: $(INSTALLED)  ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 clean:  ## remove the environment and caches; runs/ and data/ stay
-	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info

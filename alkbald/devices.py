@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -111,8 +111,9 @@ def float32_products(tf32: bool = False) -> Iterator[None]:
     Without this, PyTorch does convolutions on a GPU in tf32. If the program allows it, it does matrix products in tf32
     too, and on a CPU that has the units both in bf16.
     """
-    on_gpu = [torch.backends.cudnn.conv, torch.backends.cuda.matmul]
-    on_cpu = [torch.backends.mkldnn.conv, torch.backends.mkldnn.matmul]
+    backends: Any = torch.backends  # makes some of its parts at run time, out of a type checker's sight
+    on_gpu = [backends.cudnn.conv, backends.cuda.matmul]
+    on_cpu = [backends.mkldnn.conv, backends.mkldnn.matmul]
     before = [backend.fp32_precision for backend in on_gpu + on_cpu]
     try:
         for backend in on_gpu + on_cpu:

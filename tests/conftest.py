@@ -1,4 +1,9 @@
-"""Shared fixtures. Tests on real MNIST look for its archives in data/, $ALKBALD_TEST_DATA or beside the checkout."""
+"""Shared fixtures. Tests on real MNIST look for its archives in data/, $ALKBALD_TEST_DATA or beside the checkout.
+
+Tests run in one process, or side by side in several (`make test`, pytest-xdist), a file in one of them. Each process,
+and each program that a test starts, computes on one thread: tensors are small, and threads would only wait for each
+other. Tests of threads set their number themselves.
+"""
 
 import os
 import shutil
@@ -13,14 +18,27 @@ import torch
 from emulated_device import emulated_device
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from joblib import cpu_count
 
 from alkbald import loop
 from alkbald.model import MCDropoutModel
+from alkbald.records.run import Run
 from alkbald.settings import Settings, from_config
 
-torch.set_num_threads(1)  # the tests' tensors are small; threads would only wait for each other
+torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of programs that tests start
 ROOT = Path(__file__).parents[1]
-hypothesis.settings.register_profile("fuzz", max_examples=2500)  # see the Makefile
+hypothesis.settings.register_profile("tests", deadline=None, max_examples=50)  # no test asserts a time
+hypothesis.settings.register_profile("fuzz", deadline=None, max_examples=2500)  # see the Makefile
+hypothesis.settings.load_profile("tests")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """A process a core, four at most (a process takes some 1.5 GB); on one core this process alone."""
+    cores = min(cpu_count(), 4)
+    return cores if cores > 1 else 0
+
 
 #: How the random inputs of test_fuzz.py ended.
 OUTCOMES: Counter[str] = Counter()
@@ -112,10 +130,10 @@ def make_figures(*arguments) -> subprocess.CompletedProcess:
 SMALL = [
     "max_labels=40",
     "num_samples=8",
-    "evaluation_samples=4",
+    "evaluation_samples=2",
     "training.max_epochs=3",
     "training.epoch_size=128",
-    "training.validation_samples=3",
+    "training.validation_samples=1",
 ]
 
 
@@ -126,3 +144,18 @@ def small_runs(tmp_path_factory) -> Path:
     for method, seed in (("bald", 0), ("bald", 1), ("kbald", 0)):
         loop.run(make_settings(out, *SMALL, f"method={method}", f"seed={seed}", "max_labels=30"))
     return out
+
+
+@pytest.fixture(scope="session")
+def whole_run(tmp_path_factory) -> Run:
+    """A run of the settings `SMALL`, from its first round to its last."""
+    return loop.run(make_settings(tmp_path_factory.mktemp("whole"), *SMALL))
+
+
+def rounds_of(run: Run) -> tuple[list[dict[str, str]], ...]:
+    """Recorded rounds, points and epochs, without what no two runs share."""
+    measured = [
+        {key: value for key, value in row.items() if not key.startswith("seconds") and key != "peak_memory_bytes"}
+        for row in run.rounds
+    ]
+    return measured, run.acquired, run.epochs

@@ -1,4 +1,7 @@
-"""The benchmarks' baselines compute what they are compared with."""
+"""The benchmarks' baselines compute what they are compared with.
+
+What starts a benchmark's processes is slow by nature.
+"""
 
 import os
 import subprocess
@@ -52,6 +55,7 @@ assert len(bench.rows) == 2 * 2 * 2  # sizes, packages, repeats
 """
 
 
+@pytest.mark.slow
 def test_another_checkout_is_loaded_beside_this_one():
     code = BESIDE.format(root=str(ROOT))
     path = os.pathsep.join([str(ROOT / "scripts"), str(ROOT)])
@@ -155,6 +159,7 @@ def test_runs_at_once_are_compared_with_one_alone_and_no_more_tried_than_end(mon
     ]
 
 
+@pytest.mark.slow
 def test_a_round_of_a_process_of_its_own_is_timed_and_ended_at_the_limit():
     with bench_sharing.Process(1, "threads=1") as process:
         assert bench_sharing.slowest([process], 600) > 0

@@ -1,6 +1,6 @@
 """Random settings, files and tensors: each ends in success or in an error that says what is wrong.
 
-A hundred examples of each kind here; `make fuzz` tries thousands and prints how they ended.
+Fifty examples of each kind here; `make fuzz` tries thousands and prints how they ended.
 """
 
 import gzip
@@ -13,9 +13,9 @@ import torch
 from conftest import OUTCOMES, compose, generator, make_settings
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from made_up_rounds import epochs, new, points, started
 from omegaconf import OmegaConf
 from test_data import publish, small_archives
-from test_runs import epochs, new, points, started
 
 from alkbald.acquisition import DYNAMIC, METHODS
 from alkbald.data import load

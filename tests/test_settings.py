@@ -1,23 +1,26 @@
+import inspect
 import re
 import subprocess
 import sys
+from dataclasses import asdict, replace
 
 import pytest
 import torch
+import yaml
 from conftest import ROOT, compose, make_settings
-from omegaconf import OmegaConf
+from made_up_rounds import started
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from alkbald.acquisition import METHODS
 from alkbald.errors import SettingsError
 from alkbald.records.run import defining_settings
-from alkbald.settings import check_method_size, flat_keys, from_config
+from alkbald.settings import check_method_size, flat_keys, from_config, from_record, method_options
 
 
 def run_command(*overrides: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "run.py", *overrides], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "run.py", *overrides], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
 
 
@@ -121,6 +124,31 @@ def test_every_method_has_an_overlay(method):
     assert from_config(compose(f"method={method}")).method["name"] == method
 
 
+#: Arguments that a run gives itself.
+GIVEN_BY_A_RUN = {"log_probs", "batch_size", "generator", "device"}
+#: Values in an overlay that are not the function's defaults, and why.
+OTHER_THAN_DEFAULT = {
+    ("kbald", "order"): 3,  # the function has no default: its callers name the order
+    ("adaptive_kbald", "memory_budget"): 2**29,  # decides how batches end: of a run, on every machine alike;
+    ("dynamic_bald", "memory_budget"): 2**29,  # of a call, by the memory that is free
+}
+#: Options that an overlay may leave out, and why.
+LEFT_OUT = {
+    "order",  # in the name of 2bald and 3bald
+    "memory_budget",  # by the memory that is free; no batch depends on it
+}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_overlay_has_the_defaults_of_its_function(method):
+    parameters = inspect.signature(METHODS[method]).parameters
+    options = method_options(from_config(compose(f"method={method}")))
+    assert parameters.keys() - GIVEN_BY_A_RUN - LEFT_OUT <= options.keys()
+    for option, value in options.items():
+        default = OTHER_THAN_DEFAULT.get((method, option), parameters[option].default)
+        assert (type(value), value) == (type(default), default), option
+
+
 def test_every_method_of_the_registry_has_an_overlay():
     assert {path.stem for path in (ROOT / "configs" / "method").iterdir()} == set(METHODS)
 
@@ -155,8 +183,12 @@ def test_the_cpu_protocol_changes_two_settings(tmp_path):
 
 
 def test_the_recorded_config_is_the_resolved_one(tmp_path):
-    settings = make_settings(tmp_path, "protocol=batchbald2019", "seed=3")
-    assert OmegaConf.structured(settings).data.split_seed == 3
+    settings = make_settings(tmp_path, "protocol=batchbald2019", "seed=3", "method=kbald")
+    run = started(settings)
+    recorded = (run.folder / "config.yaml").read_text()
+    assert "split_seed: 3\n" in recorded  # ${seed} in the protocol
+    assert yaml.safe_load(recorded) == asdict(settings)
+    assert from_record(run.folder) == replace(settings, device="auto")
 
 
 class LargestTensor(TorchDispatchMode):

@@ -1,3 +1,8 @@
+"""Sweeps as they are started: side by side, on a cluster, with runs that fail.
+
+Whole sweeps are slow by nature: each is a program, and its launcher starts more.
+"""
+
 import json
 import os
 import subprocess
@@ -16,7 +21,7 @@ from alkbald.devices import pick_device
 def sweep(out: Path, *overrides: str, unset: str = "") -> subprocess.CompletedProcess:
     line = [sys.executable, "run.py", "-m", "data=digits", f"out={out}", "device=cpu", "threads=1", *SMALL, *overrides]
     env = {key: value for key, value in os.environ.items() if key != unset}
-    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(line, cwd=ROOT, env=env, capture_output=True, text=True, timeout=600, check=False)
 
 
 def spoil_one_run(out: Path) -> Path:
@@ -29,10 +34,11 @@ def spoil_one_run(out: Path) -> Path:
 JOBLIB = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", [["hydra/launcher=basic"], JOBLIB], ids=["basic", "joblib"])
 def test_a_failed_run_stops_no_other_and_the_rerun_does_what_is_missing(launcher, tmp_path):
-    runs = ["seed=0,1", "method=2bald,random", "acq_size=5,10", "max_labels=30", *launcher]
-    first = sweep(tmp_path, "seed=0", "method=2bald", "acq_size=5", "max_labels=30")
+    runs = ["seed=0,1", "method=2bald,random", "acq_size=5,10", "max_labels=20", *launcher]
+    first = sweep(tmp_path, "seed=0", "method=2bald", "acq_size=5", "max_labels=20")
     assert first.returncode == 0, first.stderr
     spoiled = spoil_one_run(tmp_path)
 
@@ -61,16 +67,18 @@ def test_a_failed_run_stops_no_other_and_the_rerun_does_what_is_missing(launcher
     assert table.stdout.splitlines()[-1] == "8 complete"
 
 
+@pytest.mark.slow
 def test_a_sweep_on_a_cluster(tmp_path):
     """Slurm's launcher, with processes of this machine in the place of a cluster's."""
     launcher = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"]
-    done = sweep(tmp_path, *launcher, "seed=0,1", "acq_size=0,10", "max_labels=30")
+    done = sweep(tmp_path, *launcher, "seed=0,1", "acq_size=0,10", "max_labels=20")
     assert done.returncode == 1, done.stderr
     assert "2 runs failed:" in done.stderr
     assert done.stderr.count("acq_size must be at least 1, got 0") == 4  # at once, and at the end
     assert len(list(tmp_path.rglob("rounds.csv"))) == 2
 
 
+@pytest.mark.slow
 def test_workers_side_by_side_share_the_cores(tmp_path):
     """joblib gives each worker its part, unless `threads` says otherwise."""
     done = sweep(tmp_path, "seed=0,1", "max_labels=20", "threads=null", *JOBLIB, unset="OMP_NUM_THREADS")
@@ -79,6 +87,7 @@ def test_workers_side_by_side_share_the_cores(tmp_path):
     assert threads == {max(1, cpu_count() // 2)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("figure", "curves"),
     [
@@ -102,11 +111,12 @@ def test_the_sweeps_of_the_figures_and_studies(figure, curves, tmp_path):
     assert {(config.method.name, config.acq_size) for config in configs} == curves
 
 
+@pytest.mark.slow
 def test_the_sweep_of_the_ceiling_is_over_samples(tmp_path):
     small = [override for override in SMALL if not override.startswith("num_samples")]
     line = [sys.executable, "run.py", "-m", "experiment=ceiling", "data=digits", f"out={tmp_path}", "threads=1"]
     line += [*small, "seed=0", "acq_size=20", "max_labels=20"]
-    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
     assert sorted(OmegaConf.load(path).num_samples for path in tmp_path.rglob("config.yaml")) == [20, 100, 500, 1000]
 

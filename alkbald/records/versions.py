@@ -53,7 +53,7 @@ _NEEDED = ("data.name", "method.name", "acq_size", "seed")
 
 def flat(nested: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Settings by dotted names."""
-    by_name = {}
+    by_name: dict[str, Any] = {}
     for key, value in nested.items():
         by_name |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
     return by_name
@@ -92,7 +92,8 @@ def recorded_settings(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.yaml"
     try:
-        recorded = flat(OmegaConf.to_container(OmegaConf.load(path)))
+        contents: Any = OmegaConf.to_container(OmegaConf.load(path))  # a list, or a value, in a damaged file
+        recorded = flat(contents)
         if missing := [key for key in _NEEDED if key not in recorded]:
             raise ValueError(f"it has no {missing[0]}")
         return complete(recorded)

@@ -1,0 +1,22 @@
+import torch
+
+from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
+
+
+def test_the_stopwatch_waits_for_the_gpu_on_both_sides(monkeypatch):
+    events = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: events.append("synchronised"))
+    clock = Stopwatch(torch.device("cuda"))
+    with clock.measure("part"):
+        events.append("work")
+    assert events == ["synchronised", "work", "synchronised"]
+    assert clock.seconds["part"] > 0
+
+
+def test_peak_memory_is_the_runs_own(tmp_path):
+    before = torch.ones(2**28, dtype=torch.uint8)  # 256 MiB, in use before the run
+    del before
+    reset_peak_memory(torch.device("cpu"))
+    quiet = peak_memory(torch.device("cpu"))
+    held = torch.ones(2**27, dtype=torch.uint8)
+    assert peak_memory(torch.device("cpu")) - quiet > 0.9 * held.numel()
