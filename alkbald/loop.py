@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from alkbald.acquisition import BLIND, METHODS, Batch
+from alkbald.acquisition import METHODS, Batch
 from alkbald.data import Data, load
 from alkbald.devices import bfloat16_slowdown, pick_device
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
@@ -166,8 +166,8 @@ def active_learning_round(settings: Settings, data: Data, labelled: list[int], n
             chosen = torch.randperm(len(candidates), generator=stream("pool sample"))[: settings.pool_sample]
             candidates = candidates[chosen.sort().values]
         predict = partial(predictions, settings, model, number=number, progress=partial(bar, unit="chunk"))
-        name = settings.method["name"]
-        if name in BLIND:
+        method = METHODS[settings.method["name"]]
+        if not method.needs_predictions:
             log_probs = torch.zeros(len(candidates), 1, 1)  # valid predictions that say nothing
         else:
             with clock.measure("inference"):
@@ -176,10 +176,10 @@ def active_learning_round(settings: Settings, data: Data, labelled: list[int], n
                 raise TrainingDiverged(f"round {number}: predictions are not finite on the pool")
         with clock.measure("selection"):
             size, options = min(settings.acq_size, len(candidates)), method_options(settings)
-            batch = METHODS[name](log_probs, size, **options, generator=stream("selection"))
+            batch = method(log_probs, size, **options, generator=stream("selection"))
         positions = candidates[batch.indices]
         with clock.measure("judging"):
-            if name in BLIND:
+            if not method.needs_predictions:
                 batch = replace(batch, log_probs=predict(data.pool_inputs[positions]))
             row |= judged(batch)
         acquired = [
@@ -298,7 +298,8 @@ def _warm_up(settings: Settings, data: Data) -> None:
     log_probs = sample_log_probs(
         model, points[0], settings.num_samples, generator=generator, precision=settings.precision
     )
-    METHODS[settings.method["name"]](log_probs, min(2, len(log_probs)), **method_options(settings))
+    method, size = METHODS[settings.method["name"]], min(2, len(log_probs))
+    method(log_probs, size, **method_options(settings), generator=generator)
 
 
 def _summary(row: dict[str, Any], num_samples: int) -> str:

@@ -5,7 +5,7 @@ import torch
 from conftest import SMALL, make_settings
 
 from alkbald import loop
-from alkbald.acquisition import DYNAMIC
+from alkbald.acquisition import Method
 from alkbald.errors import RecordError, SettingsError, TrainingDiverged
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
 from alkbald.records.run import Run
@@ -26,7 +26,7 @@ def rounds_of(run):
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_to_the_end(method, tmp_path):
     run = loop.run(make_settings(tmp_path, f"method={method}", *SMALL))
-    if method in DYNAMIC:
+    if loop.METHODS[method].chooses_size:
         assert all(1 <= int(row["batch"]) <= 10 and row["decision"] for row in run.rounds[:-1])
         assert 40 <= int(run.rounds[-1]["labelled"]) < 50
         assert Run(run.settings).is_complete
@@ -171,7 +171,7 @@ def test_a_pool_sample_is_drawn_anew_each_round(tmp_path, monkeypatch):
         sizes.append(len(log_probs))
         return original(log_probs, *args, **kwargs)
 
-    monkeypatch.setitem(loop.METHODS, "bald", watch)
+    monkeypatch.setitem(loop.METHODS, "bald", Method(watch))
     run = loop.run(make_settings(tmp_path, "method=bald", "pool_sample=50", *SMALL))
     assert sizes[-2:] == [50, 50]
     assert len({point["pool_position"] for point in run.acquired}) == 20
