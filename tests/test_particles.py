@@ -73,6 +73,21 @@ def test_reduction_is_without_bias():
     assert ((estimates.mean(0) - expectation).abs() < 4.5 * error).all()
 
 
+def test_strata_make_the_error_of_a_gain_smaller(monkeypatch):
+    particles = exact_particles()
+    probs = random_log_probs(20, 8, 4, seed=5).exp().transpose(0, 1).contiguous()
+    sample_entropy = entropy(probs).T
+
+    def gains(seed):
+        state = particles.reduced(60, generator(seed))
+        return state.predictive_entropy(probs) - sample_entropy @ (state.weights @ state.posterior)
+
+    stratified = torch.stack([gains(seed) for seed in range(100)]).std(0).mean()
+    one_stratum = torch.zeros(len(particles), dtype=torch.long)
+    monkeypatch.setattr(particles_module, "_strata", lambda posterior: one_stratum)
+    assert stratified < 0.75 * torch.stack([gains(seed) for seed in range(100)]).std(0).mean()
+
+
 @given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 10**6))
 @settings(max_examples=60, deadline=None)
 def test_reduction_of_any_particles_keeps_their_number_and_what_is_unknown(size, most, seed):
