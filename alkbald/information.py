@@ -60,55 +60,113 @@ def joint_mutual_information(
         log_probs: of the batch's points; B = 0 is the empty batch.
         max_outcomes: largest number of outcomes that is enumerated.
         num_outcomes: how many outcomes are simulated otherwise; at least 2.
-        generator: a CPU generator for the simulation; None: one seeded with 0.
+        generator: a CPU generator for the simulation. None: a fixed seed, so that a batch has one value, and batches
+            are compared by the same random numbers. Estimates that are to be independent need a generator.
 
     Returns:
         Mutual information in [0, log K], and its standard error (0.0 if exact), both in nats.
     """
     if not len(log_probs):
         return 0.0, 0.0
+    sizes = [len(log_probs)]
+    values, errors = _information_of_sizes(log_probs, sizes, max_outcomes, num_outcomes, generator)
+    return values.item(), errors.item()
+
+
+def joint_mutual_information_of_prefixes(
+    log_probs: Float[Tensor, "B K C"],
+    *,
+    max_outcomes: int = 100_000,
+    num_outcomes: int = 20_000,
+    generator: Generator | None = None,
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """I[Y_1, .., Y_b; Omega] of the first b points of a batch, for b = 1, .., B, and the standard errors.
+
+    One enumeration and one simulation serve all prefixes, so the cost grows with B and not with its square. Prefixes of
+    at most `max_outcomes` outcomes are exact. The others are estimated from the same simulated outcomes of the whole
+    batch: each as well as by `joint_mutual_information`, but their errors are not independent.
+
+    Args:
+        log_probs: of the batch's points, in their order; B = 0 is the empty batch.
+        max_outcomes, num_outcomes, generator: see `joint_mutual_information`.
+
+    Returns:
+        Mutual informations in [0, log K], and their standard errors (0 where exact), both in nats and float64. Of the
+        whole batch, the values of `joint_mutual_information`.
+    """
+    return _information_of_sizes(log_probs, list(range(1, len(log_probs) + 1)), max_outcomes, num_outcomes, generator)
+
+
+def _information_of_sizes(
+    log_probs: Float[Tensor, "B K C"],
+    sizes: list[int],
+    max_outcomes: int,
+    num_outcomes: int,
+    generator: Generator | None,
+) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"]]:
+    """Joint mutual information of the first b points for each b of `sizes` (ascending, from 1), and standard errors."""
     probs = check_probabilities(log_probs).double()
-    size, num_samples, num_classes = probs.shape
+    _, num_samples, num_classes = probs.shape
+    values, errors = probs.new_zeros(2, len(sizes))
     if num_classes == 1:
-        return 0.0, 0.0
-    if num_classes**size <= max_outcomes:
-        unknown = _unknown(OutcomeParticles.prior(num_samples, probs), probs)
-        return max(0.0, math.log(num_samples) - unknown), 0.0
-    generator = generator or torch.Generator().manual_seed(0)
-    rows = max(1, _SIMULATED_AT_ONCE // num_samples)
-    values = torch.cat(
-        [
-            _simulated_information(probs, min(rows, num_outcomes - start), generator)
+        return values, errors
+    num_exact = sum(num_classes**size <= max_outcomes for size in sizes)
+    if exact := sizes[:num_exact]:
+        prior = OutcomeParticles.prior(num_samples, probs)
+        values[:num_exact] = math.log(num_samples) - _remaining_entropy(prior, probs[: exact[-1]], exact)
+    if simulated := sizes[num_exact:]:
+        generator = generator or torch.Generator().manual_seed(0)
+        rows = max(1, _SIMULATED_AT_ONCE // num_samples)
+        parts = [
+            _simulated_information(probs, simulated, min(rows, num_outcomes - start), generator)
             for start in range(0, num_outcomes, rows)
         ]
-    )
-    return values.mean().clamp_min(0).item(), (values.std() / num_outcomes**0.5).item()
+        of_outcomes = torch.cat(parts, dim=1)
+        values[num_exact:] = of_outcomes.mean(1)
+        errors[num_exact:] = of_outcomes.std(1) / num_outcomes**0.5
+    return values.clamp_min_(0), errors
+
+
+def _remaining_entropy(
+    particles: OutcomeParticles, probs: Float[Tensor, "B K C"], sizes: list[int], num_known: int = 0
+) -> Float[Tensor, " S"]:
+    """H[Omega | Y_1, .., Y_b] for each b of `sizes` (ascending), by enumeration; nats.
+
+    Args:
+        particles: the outcomes of the first `num_known` points, or a part of them, whose part of the result it is.
+        probs: of all points up to the last size.
+        sizes: numbers of points, at least 1.
+        num_known: how many points the particles have seen.
+    """
+    result = probs.new_zeros(len(sizes))
+    if num_known in sizes:
+        result[sizes.index(num_known)] = particles.remaining_entropy.sum()
+    if num_known < len(probs):
+        rows = max(1, 2**22 // probs[0].numel())  # particles at a time
+        for part in zip(particles.weights.split(rows), particles.posterior.split(rows), strict=True):
+            children = OutcomeParticles(*part).extended(probs[num_known])
+            result += _remaining_entropy(children, probs, sizes, num_known + 1)
+    return result
 
 
 def _simulated_information(
-    probs: Float[Tensor, "B K C"], num_outcomes: int, generator: Generator
-) -> Float[Tensor, " M"]:
-    """log K - H[Omega | y] of outcomes y drawn from the prior predictive."""
+    probs: Float[Tensor, "B K C"], sizes: list[int], num_outcomes: int, generator: Generator
+) -> Float[Tensor, "S M"]:
+    """log K - H[Omega | y_1, .., y_b] for each b of `sizes`, of outcomes y drawn from the prior predictive; nats."""
     num_samples = probs.shape[1]
     sample = torch.randint(num_samples, (num_outcomes,), generator=generator).to(probs.device)
     log_likelihood = probs.new_zeros(num_outcomes, num_samples)
-    for point in probs:
+    information = []
+    for size, point in enumerate(probs, 1):
         # Inverse of the cumulative distribution; uniforms come from the CPU so that every device simulates the same
         # outcomes.
         uniform = torch.rand(num_outcomes, 1, generator=generator, dtype=torch.float64).to(probs.device)
         cumulative = point.cumsum(-1)
         outcome = (cumulative[sample] <= uniform * cumulative[sample, -1:]).sum(-1)
         log_likelihood += point.log().T[outcome]
-    return math.log(num_samples) - entropy(log_likelihood.softmax(-1))
-
-
-def _unknown(particles: OutcomeParticles, probs: Float[Tensor, "B K C"]) -> float:
-    """What particles leave unknown once further points are known too, a part of the particles at a time."""
-    if not len(probs):
-        return particles.unknowns.sum().item()
-    rows = max(1, 2**22 // probs[0].numel())
-    parts = zip(particles.weights.split(rows), particles.posterior.split(rows), strict=True)
-    return sum(_unknown(OutcomeParticles(*part).extended(probs[0]), probs[1:]) for part in parts)
+        if size in sizes:
+            information.append(math.log(num_samples) - entropy(log_likelihood.softmax(-1)))
+    return torch.stack(information)
 
 
 def pairwise_mutual_information(point: Float[Tensor, "K C"], log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]:
@@ -139,11 +197,11 @@ def interaction_information(log_probs: Float[Tensor, "B K C"]) -> float:
     return sum(sign * entropy(table.mean(-1)).item() for sign, table in tables)
 
 
-def total_correlation(log_probs: Float[Tensor, "B K C"], joint: float) -> float:
+def total_correlation(log_probs: Float[Tensor, "B K C"], joint_information: float) -> float:
     """TC[Y_1; ..; Y_B] = sum_i I[Y_i; Omega] - I[Y_1, .., Y_B; Omega], what 1-BALD counts twice. [Kirsch2023]
 
     Args:
         log_probs: of the batch's points.
-        joint: their joint mutual information.
+        joint_information: their joint mutual information, in nats.
     """
-    return mutual_information(log_probs.double()).sum().item() - joint if len(log_probs) else 0.0
+    return mutual_information(log_probs.double()).sum().item() - joint_information if len(log_probs) else 0.0

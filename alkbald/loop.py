@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from alkbald.acquisition import BLIND, METHODS, Batch
+from alkbald.acquisition import METHODS, Batch
 from alkbald.data import Data, load
 from alkbald.devices import prepared_device
 from alkbald.errors import TrainingDiverged
@@ -103,7 +103,7 @@ def active_learning_round(settings: Settings, data: Data, labelled: list[int], n
         candidates = acquirable(settings, len(data.pool_labels), labelled, number)
         scored = partial(score, settings, posterior, number=number, progress=partial(bar, unit="chunk"))
         log_probs = None
-        if settings.method["name"] not in BLIND:
+        if METHODS[settings.method["name"]].needs_predictions:
             with clock.measure("inference"), _round_named(number):
                 log_probs = scored(data.pool_inputs[candidates])
         with clock.measure("selection"):

@@ -1,4 +1,4 @@
-"""Outcome particles: what a half-built batch's labels may turn out to be, and what each outcome would leave unknown.
+"""Outcome particles: the possible labels of a half-built batch, and the posterior over the samples given each of them.
 
 Axes: N pool points, K MC samples omega_1..omega_K (equally likely: the empirical posterior), C classes, M particles.
 
@@ -30,9 +30,9 @@ class OutcomeParticles:
     Particle m stands for an outcome y of the batch, with its probability and with the posterior over the K samples once
     y has been seen: posterior[m, k] = P(omega_k | Y_S = y), proportional to prod_{i in S} p(y_i | x_i, omega_k).
 
-    What matters of a particle is how much it leaves unknown: no gain that a further point can have exceeds
-    `unknown` = sum_m weights_m H[posterior_m]. Particles that leave nothing unknown are dropped; the weights of what is
-    left need not sum to one, and sums over particles are sums over the outcomes that still matter.
+    What matters of a particle is its remaining entropy, weights_m H[posterior_m]: no further point can gain more than
+    the sum of these. Particles without remaining entropy are dropped. So the weights of the others need not sum to one,
+    and sums over particles are sums over the outcomes that still matter.
 
     Attributes:
         weights: [M], probabilities of the outcomes, positive.
@@ -68,45 +68,60 @@ class OutcomeParticles:
         return OutcomeParticles(weights, joint / likelihood[:, None], self.is_resampled)
 
     @cached_property
-    def unknowns(self) -> Float[Tensor, " M"]:
-        """weights_m H[posterior_m], in float64: what each particle leaves unknown of Omega, in nats."""
+    def remaining_entropy(self) -> Float[Tensor, " M"]:
+        """weights_m H[posterior_m], the particle's part of H[Omega | Y_S]; nats, in float64."""
         return self.weights.double() * entropy(self.posterior).double()
 
-    def information(self) -> float:
-        """I[Y_S; Omega] = log K - sum_m weights_m H[posterior_m]: what the batch's labels would tell about the samples.
+    def mutual_information(self) -> float:
+        """I[Y_S; Omega] = log K - sum_m weights_m H[posterior_m], in nats.
 
         At most log K, whatever the particles; exact if they were never resampled. Otherwise without bias for points
         that were chosen apart from the particles; greedy picks are those that the particles flatter, so the score of
         their own batch is a little high (`joint_mutual_information` judges it).
         """
-        return math.log(self.posterior.shape[1]) - self.unknowns.sum().item()
+        return math.log(self.posterior.shape[1]) - self.remaining_entropy.sum().item()
 
     def reduced(
-        self, max_particles: int, generator: Generator, *, unless: int = 0, negligible: float = 0.0
+        self,
+        max_particles: int,
+        generator: Generator,
+        *,
+        resample_above: int = 0,
+        negligible_entropy: float = 0.0,
     ) -> "OutcomeParticles":
-        """At most `max_particles` particles (or `unless`), with the same expectations on average and the same unknown.
+        """Fewer particles, with the same expectations on average and the same total of remaining entropy.
 
-        See `_survivors`.
+        Args:
+            max_particles: number of particles after resampling, at least 1.
+            generator: a CPU generator.
+            resample_above: up to so many particles are all kept, even if that is more than max_particles.
+            negligible_entropy: particles with at most so much remaining entropy together are dropped first; nats.
         """
-        strata = _wavering(self.posterior)
-        chosen, weights, is_resampled = _survivors(
-            self.weights, self.unknowns, strata, max_particles, generator, unless, negligible
+        strata = _strata(self.posterior)
+        chosen, weights, is_resampled = _resampled(
+            self.weights,
+            self.remaining_entropy,
+            strata,
+            max_particles,
+            generator,
+            resample_above,
+            negligible_entropy,
         )
         return OutcomeParticles(weights, self.posterior.index_select(0, chosen), self.is_resampled or is_resampled)
 
     def merged(self, num_kept: int) -> "OutcomeParticles":
         """A coarser state of at most num_kept + K particles whose gains bound this one's from above.
 
-        The particles that leave most unknown are kept; the others are merged by the sample that their posterior
-        favours: weights added, posteriors averaged. Not knowing which of several outcomes happened, H[Y_n | outcome]
-        can only be larger (entropy is concave), while sum_m weights_m posterior_m stays as it is.
+        The num_kept particles of most remaining entropy are kept. The others are merged by the most probable sample of
+        their posterior: weights are added, posteriors averaged. If it is not known which of several outcomes happened,
+        H[Y_n | outcome] can only be larger (entropy is concave), while sum_m weights_m posterior_m stays as it is.
         """
-        order = self.unknowns.argsort(descending=True)
+        order = self.remaining_entropy.argsort(descending=True)
         kept, others = order[:num_kept], order[num_kept:]
-        favourite = self.posterior[others].argmax(-1)
+        most_probable = self.posterior[others].argmax(-1)
         num_samples = self.posterior.shape[1]
         mass = self.posterior.new_zeros(num_samples, num_samples)
-        mass.index_add_(0, favourite, self.posterior[others] * self.weights[others, None])
+        mass.index_add_(0, most_probable, self.posterior[others] * self.weights[others, None])
         weights = mass.sum(-1)
         mass, weights = mass[weights > 0], weights[weights > 0]
         return OutcomeParticles(
@@ -147,40 +162,54 @@ class OutcomeParticles:
         return result
 
 
-class Children:
-    """The children of particles, one for each particle and class of a further point, of which only numbers are kept.
+class ChildParticles:
+    """The particles of a batch with one more point, before `reduced`: for each particle a child for each class.
 
-    Posteriors [M C, K] would be the largest thing that BatchBALD makes (4 GB for M = 10,000, K = 100 and C = 1,000);
-    most children do not survive `reduced`, and those that do get theirs then.
+    It holds weights and entropies alone. Posteriors [M C, K] would be the largest tensor of BatchBALD (4 GB for
+    M = 10,000, K = 100 and C = 1,000). `reduced` drops most children, and makes the posteriors of the others.
 
     Attributes:
         weights: [M C], probabilities of the outcomes.
-        unknowns: [M C], weights_m H[posterior_m], in float64.
+        remaining_entropy: [M C], weights_m H[posterior_m], in float64.
     """
 
     def __init__(self, parents: OutcomeParticles, probs: Float[Tensor, "K C"]):
         self._parents, self._probs = parents, probs
-        weights, unknowns, strata = [], [], []
+        weights: list[Tensor] = []
+        entropies: list[Tensor] = []
+        strata: list[Tensor] = []
         rows = max(1, 2**19 // probs.numel())  # what stays in cache: half the time of all at once
         for weight, posterior in zip(parents.weights.split(rows), parents.posterior.split(rows), strict=True):
             joint = (posterior[:, None] * probs.T).flatten(0, 1)  # p(y, omega_k | particle)
             likelihood = joint.sum(-1)
-            strata.append(_wavering(joint))
+            strata.append(_strata(joint))
             joint.div_(likelihood.clamp_min(TINY)[:, None])
             weights.append((weight[:, None] * likelihood.view(len(weight), probs.shape[1])).flatten())
-            unknowns.append(weights[-1].double() * entropy(joint).double())
-        self.weights, self.unknowns, self._strata = torch.cat(weights), torch.cat(unknowns), torch.cat(strata)
+            entropies.append(weights[-1].double() * entropy(joint).double())
+        self.weights, self.remaining_entropy = torch.cat(weights), torch.cat(entropies)
+        self._strata = torch.cat(strata)
 
-    def information(self) -> float:
-        """As `OutcomeParticles.information`."""
-        return math.log(len(self._probs)) - self.unknowns.sum().item()
+    def mutual_information(self) -> float:
+        """As `OutcomeParticles.mutual_information`."""
+        return math.log(len(self._probs)) - self.remaining_entropy.sum().item()
 
     def reduced(
-        self, max_particles: int, generator: Generator, *, unless: int = 0, negligible: float = 0.0
+        self,
+        max_particles: int,
+        generator: Generator,
+        *,
+        resample_above: int = 0,
+        negligible_entropy: float = 0.0,
     ) -> OutcomeParticles:
         """As `OutcomeParticles.reduced` of all children at once."""
-        chosen, weights, is_resampled = _survivors(
-            self.weights, self.unknowns, self._strata, max_particles, generator, unless, negligible
+        chosen, weights, is_resampled = _resampled(
+            self.weights,
+            self.remaining_entropy,
+            self._strata,
+            max_particles,
+            generator,
+            resample_above,
+            negligible_entropy,
         )
         classes = self._probs.shape[1]
         joint = self._parents.posterior.index_select(0, chosen // classes)
@@ -193,57 +222,57 @@ class Children:
         return OutcomeParticles(weights, posterior, self._parents.is_resampled or is_resampled)
 
 
-def _wavering(posterior: Float[Tensor, "M K"]) -> Int[Tensor, " M"]:
-    """A number for the two samples that each posterior favours, in their order."""
+def _strata(posterior: Float[Tensor, "M K"]) -> Int[Tensor, " M"]:
+    """The stratum of each particle: a number for the two most probable samples of its posterior, in their order."""
     first, *second = posterior.topk(min(2, posterior.shape[1])).indices.unbind(1)
     return first * posterior.shape[1] + (second[0] if second else 0)
 
 
-def _survivors(
+def _resampled(
     weights: Float[Tensor, " M"],
-    unknowns: Float[Tensor, " M"],
+    remaining_entropy: Float[Tensor, " M"],
     strata: Int[Tensor, " M"],
     max_particles: int,
     generator: Generator,
-    unless: int,
-    negligible: float,
+    resample_above: int,
+    negligible_entropy: float,
 ) -> tuple[Int[Tensor, " S"], Float[Tensor, " S"], bool]:
-    """Which particles survive a reduction, with what weights, and whether they are a sample of them.
+    """Which particles are kept, with what weights, and whether they are a sample of those that matter.
 
-    Optimal stratified resampling [FearnheadClifford2003, section 3], by what the particles leave unknown instead of by
-    their weights: a_m = weights_m H[posterior_m] bounds a particle's share of any further gain. Particles with a_m
-    above c stay as they are; of the others a stratified sample, with probabilities a_m / c, has its weights raised by
-    c / a_m. c solves sum_m min(a_m / c, 1) = max_particles. Expectations over particles are kept on average, and
-    sum_m a_m exactly: so a score that is log K less what is unknown neither falls nor passes log K. The strata hold
-    particles between whose same two samples the posterior mostly wavers: they gain alike, which halves the error of a
-    gain (as four times the particles would).
+    Optimal stratified resampling [FearnheadClifford2003, section 3], by the remaining entropy of the particles instead
+    of by their weights: a_m = weights_m H[posterior_m] bounds a particle's share of any further gain. Particles with
+    a_m above c stay as they are. Of the others a stratified sample is kept, each with probability a_m / c, and its
+    weights are raised by c / a_m. c solves sum_m min(a_m / c, 1) = max_particles. Expectations over particles are kept
+    on average, and sum_m a_m exactly: so a score, log K less the remaining entropy, neither falls nor passes log K.
+    Particles of one stratum have the same two most probable samples: they gain alike, which halves the error of a gain
+    (as four times the particles would).
 
     Args:
-        weights, unknowns: of the particles; a_m is their unknown.
-        strata: `_wavering`.
+        weights, remaining_entropy: of the particles; a_m is the remaining entropy.
+        strata: a number for the stratum of each particle (`_strata`).
         max_particles: at least 1.
-        generator: a CPU generator; one number is drawn, and only if there is something to resample.
-        unless: so many particles are not resampled, if that is more than `max_particles`.
-        negligible: particles that together leave at most so many nats unknown are dropped first.
+        generator: a CPU generator; one number is drawn, and only if particles are resampled.
+        resample_above: up to so many particles are all kept, even if that is more than max_particles.
+        negligible_entropy: particles with at most so much remaining entropy together are dropped first; nats.
     """
-    unknowns, order = unknowns.sort(descending=True)
-    rest = unknowns.flip(0).cumsum(0).flip(0)  # unknown of the particles from position j on
-    matter = max(1, int((rest > negligible).sum()))
-    if matter <= max(max_particles, unless):
-        return order[:matter], weights[order[:matter]], False
-    unknowns, order, rest = unknowns[:matter], order[:matter], rest[:matter]
-    # With the j greatest kept, the others share max_particles - j places: c_j = (their unknown) / (their places).
+    entropies, order = remaining_entropy.sort(descending=True)
+    rest = entropies.flip(0).cumsum(0).flip(0)  # remaining entropy of the particles from position j on
+    num_relevant = max(1, int((rest > negligible_entropy).sum()))
+    if num_relevant <= max(max_particles, resample_above):
+        return order[:num_relevant], weights[order[:num_relevant]], False
+    entropies, order, rest = entropies[:num_relevant], order[:num_relevant], rest[:num_relevant]
+    # With the j greatest kept, the others share max_particles - j places: c_j = (their entropy) / (their places).
     # The right j is the first whose next particle is no greater than c_j.
     threshold = rest[:max_particles] / torch.arange(max_particles, 0, -1, device=rest.device)
-    num_kept = int((unknowns[:max_particles] <= threshold).int().argmax())
+    num_kept = int((entropies[:max_particles] <= threshold).int().argmax())
     c = threshold[num_kept]
-    kept, others, unknowns = order[:num_kept], order[num_kept:], unknowns[num_kept:]
+    kept, others, entropies = order[:num_kept], order[num_kept:], entropies[num_kept:]
     by_stratum = strata[others].argsort(stable=True)
-    others, unknowns = others[by_stratum], unknowns[by_stratum]
+    others, entropies = others[by_stratum], entropies[by_stratum]
     offset = torch.rand((), generator=generator, dtype=torch.float64).item()
-    positions = (unknowns.cumsum(0) / c - offset).ceil()  # one survivor for each integer passed
+    positions = (entropies.cumsum(0) / c - offset).ceil()  # one particle is sampled for each integer passed
     positions = positions.clamp(0, max_particles - num_kept)
-    survives = positions.diff(prepend=positions.new_zeros(1)) > 0
-    survivors = others[survives]
-    raised = weights[survivors] * (c / unknowns[survives]).to(weights)
-    return torch.cat([kept, survivors]), torch.cat([weights[kept], raised]), True
+    is_sampled = positions.diff(prepend=positions.new_zeros(1)) > 0
+    sampled = others[is_sampled]
+    raised = weights[sampled] * (c / entropies[is_sampled]).to(weights)
+    return torch.cat([kept, sampled]), torch.cat([weights[kept], raised]), True

@@ -10,12 +10,12 @@ from torch import Tensor
 TINY = 1e-30
 
 
-def check_probabilities(log_probs: Tensor, *, first: int = 0) -> Tensor:
+def check_probabilities(log_probs: Tensor, *, first_index: int = 0) -> Tensor:
     """exp(log_probs), checked to be distributions, finite and off one by less than 1e-3 in sum, and normalised.
 
     Args:
         log_probs: [N, K, C]; minus infinity stands for an impossible class. Half precision is raised to float32.
-        first: pool index of the first point, for messages.
+        first_index: pool index of the first point, for messages.
 
     Raises:
         TypeError: not a floating-point tensor.
@@ -26,11 +26,22 @@ def check_probabilities(log_probs: Tensor, *, first: int = 0) -> Tensor:
     if log_probs.dtype not in (torch.float32, torch.float64):
         log_probs = log_probs.float()
     probs = log_probs.exp()
-    return probs.div_(checked_sums(log_probs, probs, first)[..., None])
+    return probs.div_(checked_sums(log_probs, probs, first_index)[..., None])
 
 
-def checked_sums(log_probs: Float[Tensor, "N K C"], probs: Float[Tensor, "N K C"], first: int) -> Float[Tensor, "N K"]:
-    """Sums of the probabilities over classes, all of them near one (see `check_probabilities`)."""
+def checked_sums(
+    log_probs: Float[Tensor, "N K C"], probs: Float[Tensor, "N K C"], first_index: int
+) -> Float[Tensor, "N K"]:
+    """Sums of the probabilities over classes, checked to be near one.
+
+    Args:
+        log_probs: for messages.
+        probs: their exponentials.
+        first_index: pool index of the first point, for messages.
+
+    Raises:
+        ValueError: as of `check_probabilities`.
+    """
     sums = probs.sum(-1)
     off = (sums - 1).abs_().amax(-1)
     if not (off < 1e-3).all():  # a NaN or an infinity makes the comparison false
@@ -43,7 +54,7 @@ def checked_sums(log_probs: Float[Tensor, "N K C"], probs: Float[Tensor, "N K C"
         else:
             furthest = sums[n][(sums[n] - 1).abs().argmax()].item()
             what = f"sums to {furthest:.4g} instead of 1 after exp; natural-log probabilities are needed"
-        raise ValueError(f"log_probs of pool index {first + n} {what}")
+        raise ValueError(f"log_probs of pool index {first_index + n} {what}")
     return sums
 
 

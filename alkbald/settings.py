@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from alkbald.acquisition import METHODS, SIZE_CHECKS
+from alkbald.acquisition import METHODS
 from alkbald.acquisition.pool import checked_budget
 from alkbald.data import SOURCES
 from alkbald.errors import RecordError, SettingsError
@@ -192,7 +192,8 @@ def check_method(settings: Settings) -> None:
     log_probs = torch.full((min(settings.acq_size, 3), 2, 2), -torch.inf)
     log_probs[..., 0] = 0.0
     with _refused_in_one_line(settings):
-        METHODS[settings.method["name"]](log_probs, len(log_probs), **method_options(settings))
+        method, options = METHODS[settings.method["name"]], method_options(settings)
+        method(log_probs, len(log_probs), **options, generator=torch.Generator())
 
 
 def check_method_size(settings: Settings, pool: int, num_classes: int, device: torch.device) -> None:
@@ -207,14 +208,14 @@ def check_method_size(settings: Settings, pool: int, num_classes: int, device: t
     Raises:
         SettingsError: more than the method's memory_budget.
     """
-    name, options = settings.method["name"], method_options(settings)
-    if name not in SIZE_CHECKS:
+    check_size, options = METHODS[settings.method["name"]].check_size, method_options(settings)
+    if check_size is None:
         return
     shape = min(pool, settings.pool_sample or pool), settings.num_samples, num_classes
     predictions = math.prod(shape) * torch.float32.itemsize  # which are on the same device by the time
-    budget = checked_budget(options.pop("memory_budget", None), device, to_come=predictions)
+    budget = checked_budget(options.pop("memory_budget", None), device, reserved=predictions)
     with _refused_in_one_line(settings):
-        SIZE_CHECKS[name](shape, min(settings.acq_size, pool), budget, **options)
+        check_size(shape, min(settings.acq_size, pool), budget, **options)
 
 
 @contextmanager

@@ -29,7 +29,11 @@ from torch import Tensor
 from alkbald.acquisition import Batch, adaptive_kbald, bald, batchbald, conservative_bald, dynamic_bald, kbald
 from alkbald.data import Data, load
 from alkbald.errors import UserError, errors_in_one_line
-from alkbald.information import joint_mutual_information, total_correlation
+from alkbald.information import (
+    joint_mutual_information,
+    joint_mutual_information_of_prefixes,
+    total_correlation,
+)
 from alkbald.loop import predictions, prepared_device, progress_bar, recorded_positions, trained, unlabelled
 from alkbald.records.provenance import write_provenance
 from alkbald.randomness import derived_generator
@@ -73,11 +77,11 @@ def quality(
     for name in methods:
         method, size = METHODS[name]
         batch = method(log_probs, min(size, largest, len(log_probs)))
-        for position, score in enumerate(batch.scores, 1):
-            chosen = batch.log_probs[:position]
-            joint, error = joint_mutual_information(chosen, num_outcomes=outcomes)
+        joints, errors = joint_mutual_information_of_prefixes(batch.log_probs, num_outcomes=outcomes)
+        prefixes = zip(batch.scores, joints.tolist(), errors.tolist(), strict=True)
+        for position, (score, joint, error) in enumerate(prefixes, 1):
             row = {"method": name, "position": position, "score": score, "joint": joint, "error": error}
-            rows.append(row | {"total_correlation": total_correlation(chosen, joint)})
+            rows.append(row | {"total_correlation": total_correlation(batch.log_probs[:position], joint)})
         print(f"  {name}: a batch of {len(batch)} believed to be worth {batch.scores[-1]:.3f}, worth {joint:.3f}")
     return pd.DataFrame(rows)
 
@@ -93,8 +97,8 @@ def choices(log_probs: Float[Tensor, "N K C"], *, outcomes: int = 100_000, large
         print(f"  {name}: {len(batch)} points ({batch.decision}), worth {joint:.3f}", flush=True)
     table = pd.DataFrame(rows)
     best = batchbald(log_probs, int(table["size"].max())).log_probs
-    worth = {size: joint_mutual_information(best[:size], num_outcomes=outcomes)[0] for size in set(table["size"])}
-    return table.assign(batchbald=table["size"].map(worth))
+    worth, _ = joint_mutual_information_of_prefixes(best, num_outcomes=outcomes)
+    return table.assign(batchbald=[worth[size - 1].item() for size in table["size"]])
 
 
 def run_on_record(folder: Path, data_root: str) -> tuple[Settings, Data]:

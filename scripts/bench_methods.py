@@ -18,11 +18,17 @@ from bench_acquisition import Bench
 from benchmarking import Report, parser
 from omegaconf import OmegaConf
 
-from alkbald.acquisition import METHODS
+from alkbald.acquisition import METHODS, Batch, Method
 from alkbald.errors import errors_in_one_line
 
 CONFIGS = Path(__file__).parents[1] / "configs" / "method"
 BATCH_SIZE = 10
+
+
+def select(method: Method, log_probs: torch.Tensor, options: dict) -> Batch:
+    """The method's batch, with the same draws at every call."""
+    size = min(BATCH_SIZE, len(log_probs))
+    return method(log_probs, size, **options, generator=torch.Generator().manual_seed(0))
 
 
 def methods_table(bench: Bench, log_probs: torch.Tensor) -> list[dict]:
@@ -31,8 +37,7 @@ def methods_table(bench: Bench, log_probs: torch.Tensor) -> list[dict]:
     for name, method in METHODS.items():
         options = OmegaConf.to_object(OmegaConf.load(CONFIGS / f"{name}.yaml"))
         options.pop("name")
-        call = partial(method, log_probs, min(BATCH_SIZE, len(log_probs)), **options)
-        batch, row = bench.measure(name, log_probs, call)
+        batch, row = bench.measure(name, log_probs, partial(select, method, log_probs, options))
         table.append(
             {
                 "method": name,

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from alkbald.acquisition import batchbald
 from alkbald.errors import UserError, errors_in_one_line
-from alkbald.information import joint_mutual_information
+from alkbald.information import joint_mutual_information_of_prefixes
 from alkbald.records.provenance import write_provenance
 
 POSITIONS = [1, 2, 3, 4, 5, 7, 10, 14, 20, 30, 40, 60, 80, 100]  # and the last
@@ -37,12 +37,14 @@ def worth(
     rows = []
     for num_samples in samples:
         indices = batchbald(choosing[:, :num_samples], largest).indices
+        chosen_by, held_out_from = choosing[indices, :num_samples], judging[indices]
+        joints, errors = joint_mutual_information_of_prefixes(chosen_by, num_outcomes=outcomes)
+        held_outs, held_out_errors = joint_mutual_information_of_prefixes(held_out_from, num_outcomes=outcomes)
+        columns = {"joint": joints, "error": errors, "held_out": held_outs, "held_out_error": held_out_errors}
         for position in [*(p for p in POSITIONS if p < largest), largest]:
-            batch = indices[:position]
-            joint, error = joint_mutual_information(choosing[batch, :num_samples], num_outcomes=outcomes)
-            held_out, held_out_error = joint_mutual_information(judging[batch], num_outcomes=outcomes)
-            row = {"num_samples": num_samples, "position": position, "joint": joint, "error": error}
-            rows.append(row | {"held_out": held_out, "held_out_error": held_out_error})
+            row = {name: values[position - 1].item() for name, values in columns.items()}
+            rows.append({"num_samples": num_samples, "position": position} | row)
+        joint, held_out = joints[-1].item(), held_outs[-1].item()
         print(f"  K = {num_samples}: {position} points worth {joint:.3f}, held out {held_out:.3f}", flush=True)
     return pd.DataFrame(rows)
 

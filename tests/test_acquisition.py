@@ -1,17 +1,17 @@
+"""What every acquisition method must do, of BALD, k-BALD and BatchBALD; test_methods.py goes on with the others."""
+
 import importlib
-import itertools
 import math
+from functools import partial
 
 import brute_force
 import pytest
 import torch
-from batchbald_redux.batchbald import get_bald_batch, get_batchbald_batch
 from conftest import generator, random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alkbald.acquisition import METHODS, bald, batchbald, kbald, random
-from alkbald.information import joint_mutual_information
 
 SCORED = {
     "bald": bald,
@@ -20,90 +20,6 @@ SCORED = {
     "batchbald": batchbald,
     "batchbald, few particles": lambda *args, **options: batchbald(*args, max_particles=20, **options),
 }
-small_pools = st.tuples(st.integers(4, 8), st.integers(1, 6), st.integers(1, 4), st.integers(0, 10**6))
-
-
-@given(small_pools, st.integers(0, 4))
-@settings(max_examples=30, deadline=None)
-def test_batchbald_equals_greedy_enumeration(pool, batch_size):
-    log_probs = random_log_probs(*pool)
-    indices, scores = brute_force.greedy(log_probs, batch_size, brute_force.joint_mutual_information)
-    batch = batchbald(log_probs, batch_size)
-    assert batch.indices == indices
-    assert batch.scores == pytest.approx(scores, abs=1e-9)
-
-
-@given(small_pools, st.integers(0, 4), st.integers(1, 5))
-@settings(max_examples=30, deadline=None)
-def test_kbald_equals_greedy_enumeration_of_equation_6(pool, batch_size, order):
-    log_probs = random_log_probs(*pool)
-    indices, scores = brute_force.greedy(log_probs, batch_size, lambda points: brute_force.kbald_score(points, order))
-    batch = kbald(log_probs, batch_size, order=order)
-    assert batch.indices == indices
-    assert batch.scores == pytest.approx(scores, abs=1e-9)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("order", [5, 6, 9])
-def test_kbald_of_order_at_least_the_batch_size_is_batchbald(order, dtype):
-    log_probs = random_log_probs(30, 8, 3, dtype=dtype)
-    exact, approximate = batchbald(log_probs, 5), kbald(log_probs, 5, order=order)
-    assert approximate.indices == exact.indices
-    assert approximate.scores == pytest.approx(exact.scores, abs=1e-5)
-
-
-def test_orders_one_and_two_are_bald_and_exact_at_two_points():
-    log_probs = random_log_probs(30, 8, 3)
-    assert kbald(log_probs, 6, order=1).indices == bald(log_probs, 6).indices
-    assert kbald(log_probs, 6, order=1).scores == pytest.approx(bald(log_probs, 6).scores)
-    assert kbald(log_probs, 2, order=2).scores == pytest.approx(batchbald(log_probs, 2).scores)
-
-
-def test_the_authors_package_agrees_on_bald_and_batchbald():
-    log_probs = random_log_probs(50, 10, 4)
-    peer = get_bald_batch(log_probs, 5, dtype=torch.double)
-    assert bald(log_probs, 5).indices == peer.indices
-    peer = get_batchbald_batch(log_probs, 4, num_samples=1000, dtype=torch.double)
-    batch = batchbald(log_probs, 4)
-    assert batch.indices == peer.indices
-    assert batch.scores == pytest.approx(peer.scores, abs=1e-6)
-
-
-def test_2bald_scores_turn_negative_where_it_subtracts_too_much():
-    # Points that all say the same without noise: the second adds nothing, and the third is subtracted twice.
-    log_probs = random_log_probs(1, 10, 3, scale=50).repeat(40, 1, 1)
-    scores = kbald(log_probs, 5, order=2).scores
-    assert scores == pytest.approx([scores[0] * share for share in (1, 1, 0, -2, -5)], abs=1e-3)
-
-
-def test_batchbald_is_exact_while_the_outcomes_fit_however_little_is_unknown():
-    """Twelve picks of two classes at K = 6 leave next to nothing unknown; 2^11 outcomes fit."""
-    log_probs = random_log_probs(30, 6, 2)
-    batch = batchbald(log_probs, 12, max_particles=2**11)
-    for size in range(1, 13):
-        exact, error = joint_mutual_information(log_probs[batch.indices[:size]])
-        assert error == 0
-        assert batch.scores[size - 1] == pytest.approx(exact, abs=1e-9)
-
-
-@pytest.mark.parametrize("max_particles", [5, 50, 500])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_batchbald_scores_never_fall_and_never_pass_log_k(max_particles, dtype):
-    log_probs = random_log_probs(60, 6, 5, dtype=dtype, scale=4)
-    for seed in range(5):
-        scores = batchbald(log_probs, 15, max_particles=max_particles, generator=generator(seed)).scores
-        rounding = 1e-6 if dtype == torch.float32 else 1e-12
-        assert all(before <= after + rounding for before, after in itertools.pairwise(scores))
-        assert scores[-1] <= math.log(6) + 1e-9
-        assert scores[-1] > 0.9 * math.log(6)
-
-
-@given(small_pools)
-@settings(max_examples=20, deadline=None)
-def test_exact_marginal_gains_never_grow(pool):
-    for batch in (batchbald(random_log_probs(*pool), 4), kbald(random_log_probs(*pool), 4, order=4)):
-        steps = [after - before for before, after in itertools.pairwise([0.0, *batch.scores])]
-        assert all(later <= earlier + 1e-9 for earlier, later in itertools.pairwise(steps))
 
 
 @pytest.mark.parametrize("name", SCORED)
@@ -111,15 +27,6 @@ def test_half_precision_and_a_named_device_are_served(name):
     log_probs = random_log_probs(30, 6, 3).half()
     batch = SCORED[name](log_probs, 4, device=torch.device("cpu"))
     assert batch.indices == SCORED[name](log_probs.float(), 4).indices
-
-
-def test_batchbald_with_few_particles_is_nearly_as_good_as_exact():
-    log_probs = random_log_probs(60, 20, 4, scale=1.5)
-    exact = batchbald(log_probs, 6, max_particles=4**6)
-    few = batchbald(log_probs, 6, max_particles=100)
-    truth = brute_force.joint_mutual_information(log_probs[few.indices])
-    assert truth > 0.98 * exact.scores[-1]
-    assert few.scores[-1] == pytest.approx(truth, abs=0.05)
 
 
 @pytest.mark.parametrize("name", SCORED)
@@ -153,8 +60,8 @@ def test_chunks_blocks_and_tiles_change_nothing(name, monkeypatch):
         ("kbald", "_BLOCK", 7),
         ("batchbald", "_BLOCK", 3),
         ("batchbald", "_PART", 11),
-        ("batchbald", "_MERGED", ()),
-        ("batchbald", "_MERGED", (0, 5, 50)),
+        ("batchbald", "_MERGED_SIZES", ()),
+        ("batchbald", "_MERGED_SIZES", (0, 5, 50)),
     ]:
         monkeypatch.setattr(importlib.import_module(f"alkbald.acquisition.{module}"), constant, value)
         changed = SCORED[name](log_probs, 5)
@@ -172,18 +79,10 @@ def test_ties_go_to_the_lowest_index_and_no_point_is_bought_twice(name):
         assert [i % 5 for i in batch.indices[:3]] == [batch.indices[0]] * 3
 
 
-def test_batchbald_prefers_something_new_to_a_copy():
-    log_probs = random_log_probs(6, 20, 3, scale=50)  # labels without noise: a copy tells nothing
-    log_probs = torch.cat([log_probs, log_probs])
-    for max_particles in (3**6, 30):
-        assert len({i % 6 for i in batchbald(log_probs, 5, max_particles=max_particles).indices}) == 5
-    assert {i % 6 for i in bald(log_probs, 2).indices} == {bald(log_probs, 1).indices[0]}
-
-
 @pytest.mark.parametrize("name", [*SCORED, "random"])
 @pytest.mark.parametrize("shape", [(6, 1, 3), (6, 4, 1), (6, 4, 2), (1, 4, 3)])
 def test_scores_are_finite_for_certain_and_impossible_predictions(name, shape):
-    method = SCORED.get(name, random)
+    method = SCORED.get(name, partial(random, generator=generator()))
     log_probs = torch.full(shape, -math.inf)
     log_probs[..., 0] = 0.0
     if shape[1] > 1 and shape[2] > 1:
@@ -274,7 +173,7 @@ def test_predictions_that_carry_gradients_are_served(name):
 
 @pytest.mark.parametrize("name", [*SCORED, "random"])
 def test_batch_sizes_out_of_range_are_refused_and_zero_is_empty(name):
-    method = SCORED.get(name, random)
+    method = SCORED.get(name, partial(random, generator=generator()))
     log_probs = random_log_probs(3, 2, 2)
     assert method(log_probs, 0).indices == []
     assert method(log_probs[:0], 0).scores == []
@@ -291,19 +190,6 @@ def test_nan_is_refused_before_it_can_win(name):
         SCORED[name](log_probs, 2)
 
 
-def test_options_out_of_range_are_refused():
-    log_probs = random_log_probs(20, 4, 10)
-    for order in (0, -1):
-        with pytest.raises(ValueError, match=f"order must be an integer of at least 1, got {order}"):
-            kbald(log_probs, 2, order=order)
-    with pytest.raises(ValueError, match="max_particles must be an integer of at least 1, got 0"):
-        batchbald(log_probs, 2, max_particles=0)
-    with pytest.raises(ValueError, match=r"order 9 at batch_size 10 needs outcome tables of .* MiB; order 5 fits"):
-        kbald(log_probs, 10, order=9)
-    with pytest.raises(ValueError, match=r"over the memory_budget of 0\.0 MiB; order 1 fits"):
-        kbald(log_probs, 3, order=3, memory_budget=100)
-
-
 def test_a_batch_knows_what_it_is_worth():
     log_probs = random_log_probs(30, 8, 3)
     batch = batchbald(log_probs, 4)
@@ -315,7 +201,7 @@ def test_a_batch_knows_what_it_is_worth():
     assert batch.first_non_positive is None
     same = random_log_probs(1, 10, 3, scale=50).repeat(40, 1, 1)
     assert kbald(same, 5, order=2).first_non_positive in (1, 2)
-    assert random(log_probs, 3).first_non_positive is None
+    assert random(log_probs, 3, generator=generator()).first_non_positive is None
     assert math.isnan(batchbald(log_probs[:, :1], 2).share_of_log_k)
     assert batchbald(log_probs, 0).joint_mutual_information == 0
 
@@ -327,6 +213,33 @@ def test_random_draws_without_replacement_from_its_generator():
     assert batch.indices == random(log_probs, 50, generator=generator(3)).indices
     assert batch.indices != random(log_probs, 50, generator=generator(4)).indices
     assert all(map(math.isnan, batch.scores))
+
+
+#: Methods that draw at random: without a generator they would draw the same every time, or from a global one.
+DRAWING = ["random", "power_bald", "softmax_bald", "softrank_bald", "power_large_batchbald", "epig"]
+
+
+def options_of(name: str) -> dict:
+    return {"kbald": {"order": 3}, "epig": {"num_targets": 3}}.get(name, {})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_methods_that_draw_need_a_generator(name):
+    log_probs = random_log_probs(30, 6, 3)
+    batch = METHODS[name](log_probs, 3, generator=generator(1), **options_of(name))
+    if name in DRAWING:
+        with pytest.raises(TypeError, match="generator"):
+            METHODS[name](log_probs, 3, **options_of(name))
+    else:
+        assert METHODS[name](log_probs, 3, **options_of(name)) == batch
+
+
+@pytest.mark.parametrize("name", DRAWING)
+def test_every_call_of_a_method_that_draws_draws_anew(name):
+    log_probs, shared = random_log_probs(30, 6, 3), generator(1)
+    drawn = [tuple(METHODS[name](log_probs, 3, generator=shared, **options_of(name)).indices) for _ in range(10)]
+    assert len(set(drawn)) > 1
+    assert drawn[0] == tuple(METHODS[name](log_probs, 3, generator=generator(1), **options_of(name)).indices)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")

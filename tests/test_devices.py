@@ -140,7 +140,8 @@ def test_a_pool_on_the_cpu_is_streamed_to_the_device(device, name):
 def test_equal_points_and_ties_are_told_apart_alike(device):
     log_probs = random_log_probs(4, 8, 3, dtype=torch.float32).repeat(20, 1, 1)
     for name in ("2bald", "3bald", "batchbald", "power_large_batchbald"):
-        assert_same(METHODS[name](log_probs.to("cuda"), 6), METHODS[name](log_probs, 6))
+        batch = METHODS[name](log_probs.to("cuda"), 6, generator=generator(3))
+        assert_same(batch, METHODS[name](log_probs, 6, generator=generator(3)))
 
 
 #: Of log-probabilities [N, K, C]: everything public in `information`, and what it is made of.
@@ -152,6 +153,11 @@ INFORMATION = {
     "joint_mutual_information": information.joint_mutual_information,
     "joint_mutual_information, simulated": lambda log_probs: information.joint_mutual_information(
         log_probs, max_outcomes=10, num_outcomes=500, generator=generator(5)
+    ),
+    "joint_mutual_information_of_prefixes": lambda log_probs: torch.stack(
+        information.joint_mutual_information_of_prefixes(
+            log_probs, max_outcomes=30, num_outcomes=500, generator=generator(5)
+        )
     ),
     "pairwise_mutual_information": lambda log_probs: information.pairwise_mutual_information(log_probs[0], log_probs),
     "interaction_information": lambda log_probs: information.interaction_information(log_probs[:3]),

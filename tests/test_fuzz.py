@@ -17,7 +17,7 @@ from made_up_rounds import epochs, new, points, started
 from omegaconf import OmegaConf
 from test_data import publish, small_archives
 
-from alkbald.acquisition import DYNAMIC, METHODS
+from alkbald.acquisition import METHODS
 from alkbald.data import load
 from alkbald.errors import DataError, RecordError, told
 from alkbald.records.run import Run, run_folder
@@ -214,13 +214,13 @@ def no_shape_checks(monkeypatch):
 def test_any_tensor(log_probs, batch_size, method, option):
     options = {"kbald": {"order": option}, "batchbald": {"max_particles": option}}.get(method, {})
     try:
-        batch = METHODS[method](log_probs, batch_size, **options)
+        batch = METHODS[method](log_probs, batch_size, **options, generator=torch.Generator())
     except (ValueError, TypeError) as error:
         assert "\n" not in str(error)
         OUTCOMES["tensors refused"] += 1
         return
     assert len(set(batch.indices)) == len(batch.indices) == len(batch.scores)
-    assert len(batch) == batch_size or (1 <= len(batch) < batch_size and method in DYNAMIC)
+    assert len(batch) == batch_size or (1 <= len(batch) < batch_size and METHODS[method].chooses_size)
     assert all(0 <= index < len(log_probs) for index in batch.indices)
     assert method == "random" or all(map(math.isfinite, batch.scores))
     OUTCOMES["tensors accepted"] += 1

@@ -10,7 +10,6 @@ import torch
 from conftest import SMALL, make_settings, rounds_of
 
 from alkbald import loop
-from alkbald.acquisition import DYNAMIC
 from alkbald.errors import SettingsError
 from alkbald.records.run import Run
 
@@ -49,7 +48,7 @@ def run_of(tmp_path_factory) -> Callable[[str], Watched]:
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_runs_to_the_end(method, run_of):
     run = run_of(method).run
-    if method in DYNAMIC:
+    if loop.METHODS[method].chooses_size:
         assert all(1 <= int(row["batch"]) <= 10 and row["decision"] for row in run.rounds[:-1])
         assert 40 <= int(run.rounds[-1]["labelled"]) < 50
         assert Run(run.settings).is_complete

@@ -5,18 +5,20 @@ import math
 
 import pytest
 import torch
-from conftest import make_settings, random_log_probs
+from conftest import generator, make_settings, random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alkbald.acquisition import METHODS, SIZE_CHECKS, pool
+from alkbald.acquisition import METHODS, pool
 from alkbald.acquisition.kbald import TablesTooLarge, check_tables, table_rows
 from alkbald.acquisition.pool import Pool, checked_budget
 from alkbald.errors import SettingsError
-from alkbald.particles import Children, OutcomeParticles
+from alkbald.particles import ChildParticles, OutcomeParticles
 from alkbald.settings import check_method_size
 
-BUDGETED = sorted(name for name, method in METHODS.items() if "memory_budget" in inspect.signature(method).parameters)
+BUDGETED = sorted(
+    name for name, method in METHODS.items() if "memory_budget" in inspect.signature(method.function).parameters
+)
 OPTIONS = {"kbald": {"order": 4}, "epig": {"num_targets": 7}, "conservative_bald": {"threshold": 9.0, "min_bald": 0.0}}
 
 
@@ -24,7 +26,7 @@ OPTIONS = {"kbald": {"order": 4}, "epig": {"num_targets": 7}, "conservative_bald
 @settings(max_examples=50, deadline=None)
 def test_probabilities_are_kept_in_what_outcomes_leave(memory_budget, outcomes):
     log_probs = random_log_probs(60, 6, 3, dtype=torch.float32)
-    kept = Pool(log_probs, memory_budget=memory_budget, outcomes=outcomes)._kept
+    kept = Pool(log_probs, memory_budget=memory_budget, num_outcomes=outcomes)._num_cached
     a_point, tables = 6 * 3 * 4, outcomes * (6 + 1) * 4
     assert kept == 0 or kept * a_point + tables <= memory_budget
     assert kept == 60 or (kept + 1) * a_point + tables > memory_budget
@@ -35,25 +37,25 @@ def test_a_method_reckons_with_the_outcomes_that_it_holds(name, monkeypatch):
     """Counted as they are made: tables are kept all, of particles those after each pick."""
     reckoned, tables, particles = [], [0], [0]
 
-    def pool_made(self, *args, outcomes=0, made=Pool.__init__, **options):
-        reckoned.append(outcomes)
+    def pool_made(self, *args, num_outcomes=0, made=Pool.__init__, **options):
+        reckoned.append(num_outcomes)
         tables[0] = 0
-        made(self, *args, outcomes=outcomes, **options)
+        made(self, *args, num_outcomes=num_outcomes, **options)
 
     def extended(self, probs, original=OutcomeParticles.extended):
         result = original(self, probs)
         tables[0] += len(result)
         return result
 
-    def reduced(self, *args, original=Children.reduced, **options):
+    def reduced(self, *args, original=ChildParticles.reduced, **options):
         result = original(self, *args, **options)
         particles[0] = max(particles[0], len(result))
         return result
 
     monkeypatch.setattr(Pool, "__init__", pool_made)
     monkeypatch.setattr(OutcomeParticles, "extended", extended)
-    monkeypatch.setattr(Children, "reduced", reduced)
-    METHODS[name](random_log_probs(40, 6, 3), 5, **OPTIONS.get(name, {}))
+    monkeypatch.setattr(ChildParticles, "reduced", reduced)
+    METHODS[name](random_log_probs(40, 6, 3), 5, generator=generator(), **OPTIONS.get(name, {}))
     held = particles[0] if name == "batchbald" else 7 * 3 if name == "epig" else tables[0]
     assert reckoned[-1] == held > 0
 
@@ -63,17 +65,16 @@ def test_a_method_reckons_with_the_outcomes_that_it_holds(name, monkeypatch):
 @settings(max_examples=25, deadline=None)
 def test_what_a_method_refuses_for_its_size_is_known_before(name, batch_size, memory_budget, dtype):
     log_probs = random_log_probs(12, 4, 3, dtype=dtype)
-    options, refusals = OPTIONS.get(name, {}), []
+    method, options, refusals = METHODS[name], OPTIONS.get(name, {}), []
+    check_size = method.check_size or (lambda *args, **options: None)
     for work in (
-        lambda: METHODS[name](log_probs, batch_size, memory_budget=memory_budget, **options),
-        lambda: SIZE_CHECKS[name]((12, 4, 3), batch_size, memory_budget, dtype=dtype, **options),
+        lambda: method(log_probs, batch_size, memory_budget=memory_budget, generator=generator(), **options),
+        lambda: check_size((12, 4, 3), batch_size, memory_budget, dtype=dtype, **options),
     ):
         try:
             work()
         except TablesTooLarge as error:
             refusals.append(str(error))
-        except KeyError:
-            assert name not in SIZE_CHECKS  # what is never refused
     assert len(refusals) in (0, 2)
     assert len(set(refusals)) < 2
 
@@ -91,7 +92,7 @@ def test_an_order_may_take_the_whole_budget(order):
 def test_the_sizes_of_the_committed_runs_fit():
     """The studies' largest: 3-BALD of 40 points at K = 100 and ten classes, within the configured 512 MiB."""
     check_tables((60_000, 100, 10), 40, 2**29, order=3)
-    SIZE_CHECKS["dynamic_bald"]((60_000, 100, 10), 40, 2**29, divergence=0.3)
+    METHODS["dynamic_bald"].check_size((60_000, 100, 10), 40, 2**29, divergence=0.3)
 
 
 def test_an_order_beyond_all_numbers_is_refused_in_one_line():
@@ -104,11 +105,11 @@ def test_the_default_budget_is_a_part_of_what_is_free_on_the_device(monkeypatch)
     monkeypatch.setattr(pool, "free_memory", lambda device: free[device.type])
     assert checked_budget(None, torch.device("cpu")) == 250
     assert checked_budget(None, torch.device("cuda")) == 3000
-    assert checked_budget(None, torch.device("cuda"), to_come=1000) == 2500
-    assert checked_budget(None, torch.device("cuda"), to_come=7000) == 0
+    assert checked_budget(None, torch.device("cuda"), reserved=1000) == 2500
+    assert checked_budget(None, torch.device("cuda"), reserved=7000) == 0
     free["cpu"] = 2**40
     assert checked_budget(None, torch.device("cpu")) == 2**29
-    assert checked_budget(77, torch.device("cuda"), to_come=7000) == 77
+    assert checked_budget(77, torch.device("cuda"), reserved=7000) == 77
 
 
 @pytest.mark.parametrize("method", ["kbald", "3bald", "2bald"])

@@ -120,7 +120,7 @@ def test_epig_is_the_mean_information_about_the_targets(pool):
         ],
         dtype=torch.float64,
     )
-    batch = epig(log_probs, n, num_targets=n)
+    batch = epig(log_probs, n, num_targets=n, generator=generator())
     assert gains[batch.indices].cumsum(0).tolist() == pytest.approx(batch.scores, abs=1e-9)
     assert batch.scores == pytest.approx(gains.sort(descending=True).values.cumsum(0).tolist(), abs=1e-9)
 
@@ -159,10 +159,10 @@ STOCHASTIC = ["power_bald", "softmax_bald", "softrank_bald", "power_large_batchb
 @pytest.mark.parametrize("name", REST + STOCHASTIC)
 def test_precisions_and_devices_agree(name):
     exact = random_log_probs(60, 20, 4)
-    batch = METHODS[name](exact, 6)
+    batch = METHODS[name](exact, 6, generator=generator())
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     for log_probs in [exact.float(), *(exact.to(device) for device in devices)]:
-        other = METHODS[name](log_probs, 6, device=log_probs.device)
+        other = METHODS[name](log_probs, 6, device=log_probs.device, generator=generator())
         assert (other.indices, other.decision) == (batch.indices, batch.decision)
         assert other.scores == pytest.approx(batch.scores, abs=1e-5)
 
@@ -179,11 +179,11 @@ def test_permuting_the_pool_permutes_the_batch(name):
 @pytest.mark.parametrize("name", REST + STOCHASTIC)
 def test_chunks_and_blocks_change_nothing(name, monkeypatch):
     log_probs = random_log_probs(100, 6, 3)
-    whole = METHODS[name](log_probs, 5)
+    whole = METHODS[name](log_probs, 5, generator=generator())
     for module in ("conservative", "epig", "kbald", "uncertainty", "pool"):
         constant = "_CHUNK" if module == "pool" else "_BLOCK"
         monkeypatch.setattr(importlib.import_module(f"alkbald.acquisition.{module}"), constant, 7)
-    cut = METHODS[name](log_probs, 5)
+    cut = METHODS[name](log_probs, 5, generator=generator())
     assert cut.indices == whole.indices
     assert cut.scores == pytest.approx(whole.scores, abs=1e-9)
 
@@ -198,12 +198,12 @@ def test_impossible_classes_are_served_and_nan_is_refused(name):
         torch.cat([log_probs, certain]),
         log_probs * 1e4 - (log_probs * 1e4).logsumexp(-1, True),
     ):
-        batch = METHODS[name](predictions, 4)
+        batch = METHODS[name](predictions, 4, generator=generator())
         assert 1 <= len(set(batch.indices)) == len(batch.indices)
         assert all(map(math.isfinite, batch.scores))
     log_probs[3, 0, 0] = math.nan
     with pytest.raises(ValueError, match="pool index 3 is NaN"):
-        METHODS[name](log_probs, 2)
+        METHODS[name](log_probs, 2, generator=generator())
 
 
 @pytest.mark.parametrize(
@@ -225,4 +225,4 @@ def test_impossible_classes_are_served_and_nan_is_refused(name):
 )
 def test_bad_options_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
-        METHODS[name](random_log_probs(6, 4, 3), 2, **options)
+        METHODS[name](random_log_probs(6, 4, 3), 2, generator=generator(), **options)

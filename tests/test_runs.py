@@ -11,8 +11,8 @@ from conftest import make_settings
 from made_up_rounds import epochs, leave, new, points, read, row, started
 
 from alkbald.errors import RecordError
-from alkbald.records.locks import is_locked
 from alkbald.records import versions
+from alkbald.records.locks import is_locked
 from alkbald.records.run import Run, run_folder
 from alkbald.records.status import status
 from alkbald.records.versions import defining, flat, recorded_settings

@@ -24,7 +24,7 @@ def bald(
     Args:
         log_probs: natural log-probabilities.
         batch_size: B, at most N.
-        generator: not used; every method takes one.
+        generator: not used, as nothing is drawn; all methods can be called with one.
         device: where to compute; None: where log_probs are. A pool on the CPU is streamed to a GPU.
 
     Returns:
@@ -35,4 +35,4 @@ def bald(
     """
     check_batch_size(batch_size, len(log_probs))
     pool = Pool(log_probs, memory_budget=0, device=device)
-    return pool.highest(pool.bald, batch_size)
+    return pool.top_k(pool.bald, batch_size)

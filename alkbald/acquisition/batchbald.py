@@ -14,20 +14,21 @@ from torch import Generator, Tensor
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
 from alkbald.acquisition.pool import Pool
 from alkbald.devices import float32_products
-from alkbald.particles import Children, OutcomeParticles
+from alkbald.particles import ChildParticles, OutcomeParticles
 
 #: Candidates evaluated at a time: enough for a matrix product, few enough that the bounds can stop early.
 _BLOCK = 64
-#: Particles kept apart in the merged states that bound gains: the coarsest comes first, for most candidates. On MNIST
-#: after 20 labels (N = 60,000, K = 100), of the 59,993 points at the eighth pick 4,706, 3,152, 1,697 and in the end 582
-#: came to the finer states and to the full one of 10,000.
-_MERGED = (0, 100, 400, 1600)
-#: Nats left unknown below which fewer particles do. The error of a gain goes with what is unknown and with
-#: 1 / sqrt(particles): with particles in proportion to the unknown's square it stays as it is. On MNIST after 20 labels
-#: (N = 60,000, K = 100) 10 picks take 2.2 s instead of 3.3 s and 50 take 9 s instead of 73 s, for the same batch of 10.
-_ENOUGH_UNKNOWN = 0.2
-#: However little is unknown, so many particles cost no more than reading the pool.
-_FEWEST = 100
+#: Particles that stay separate in the merged states that bound gains. The coarsest comes first, for most candidates. On
+#: MNIST after 20 labels (N = 60,000, K = 100), of the 59,993 points at the eighth pick 4,706, 3,152, 1,697 and in the
+#: end 582 came to the finer states and to the full one of 10,000.
+_MERGED_SIZES = (0, 100, 400, 1600)
+#: Nats of remaining entropy below which fewer particles are enough. The error of a gain is proportional to the
+#: remaining entropy and to 1 / sqrt(particles): with particles in proportion to the entropy's square it stays as it is.
+#: On MNIST after 20 labels (N = 60,000, K = 100) 10 picks take 2.2 s instead of 3.3 s and 50 take 9 s instead of 73 s,
+#: for the same batch of 10.
+_ALL_PARTICLES_ABOVE = 0.2
+#: However little entropy remains, so many particles cost no more than reading the pool.
+_MIN_PARTICLES = 100
 #: Points whose probabilities are gathered at a time.
 _PART = 2048
 
@@ -48,12 +49,12 @@ def batchbald(
         I[Y_n; Omega | Y_S] = sum_y P(Y_S = y) ( H[Y_n | y] - H[Y_n | Omega, y] )
 
     over the outcomes y of the batch (`particles.OutcomeParticles`): exact while the outcomes that matter number at
-    most `max_particles` (C^(B-1) always suffices), a resampling without bias beyond (to fewer particles once less than
-    0.2 nats are left unknown, where that keeps the error of a gain as small). Both entropies are taken under the same
-    particles, so a gain is a proper mutual information, at most what they leave unknown of Omega; and resampling keeps
-    what is unknown. So scores never fall and never pass log K.
+    most `max_particles` (C^(B-1) always suffices), a resampling without bias beyond (to fewer particles once the
+    remaining entropy is below 0.2 nats, where that keeps the error of a gain as small). Both entropies are taken under
+    the same particles, so a gain is a proper mutual information, at most their remaining entropy; and resampling keeps
+    the remaining entropy. So scores never fall and never pass log K.
 
-    The greedy step is exact with respect to the particles. Gains never grow with S (given Omega, labels are
+    The greedy step is exact with respect to the particles. KBaldGains never grow with S (given Omega, labels are
     independent), so a point's last gain bounds its next [Minoux1978]; and a state of merged particles bounds the gains
     of the full one. Most points are ruled out by a bound, and few need the full state.
 
@@ -61,7 +62,8 @@ def batchbald(
         log_probs: natural log-probabilities.
         batch_size: B, at most N.
         max_particles: outcomes kept, at least 1.
-        generator: a CPU generator for the resampling; None: one seeded with 0.
+        generator: a CPU generator for the resampling. None: a fixed seed, so that the same input gives the same batch:
+            resampling is part of the approximation, and the batch is not meant to be random.
         memory_budget: bytes of particles and of the pool's probabilities, together. Particles come first; probabilities
             that do not fit beside them are made anew when they are needed. None: see `checked_budget`.
         device: where to compute; None: where log_probs are. A pool on the CPU is streamed to a GPU.
@@ -77,65 +79,75 @@ def batchbald(
     if type(max_particles) is not int or max_particles < 1:
         raise ValueError(f"max_particles must be an integer of at least 1, got {max_particles!r}")
     generator = generator or torch.Generator().manual_seed(0)
-    outcomes = min(max_particles, log_probs.shape[-1] ** max(0, batch_size - 1))  # the last pick's are not kept
-    pool = Pool(log_probs, memory_budget=memory_budget, outcomes=outcomes, device=device)
+    num_outcomes = min(max_particles, log_probs.shape[-1] ** max(0, batch_size - 1))  # the last pick's are not kept
+    pool = Pool(log_probs, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device)
     particles = OutcomeParticles.prior(log_probs.shape[1], pool.sample_entropy)
-    # What is dropped as negligible counts as known: over all picks, no more than rounding.
-    negligible = tie_margin(pool.dtype) / max(1, batch_size)
+    # What is dropped counts as known: over all picks, no more than rounding.
+    negligible_entropy = tie_margin(pool.dtype) / max(1, batch_size)
     bounds = pool.bald.clone()
-    picks, scores = [], []
+    picks: list[int] = []
+    scores: list[float] = []
     for s in range(batch_size):
-        pick = _lazy_pick(pool, particles, bounds, picks)
+        pick = _lazy_greedy_pick(pool, particles, bounds, picks)
         picks.append(pick)
-        children = Children(particles, pool.probs_of(pick))
-        scores.append(children.information())
+        children = ChildParticles(particles, pool.probs_of(pick))
+        scores.append(children.mutual_information())
         if s == batch_size - 1:
             break
-        share = min(1.0, children.unknowns.sum().item() / _ENOUGH_UNKNOWN) ** 2
-        enough = max(math.ceil(share * max_particles), min(_FEWEST, max_particles))
-        fit = enough if particles.is_resampled else max_particles
-        particles = children.reduced(enough, generator, unless=fit, negligible=negligible)
+        share = min(1.0, children.remaining_entropy.sum().item() / _ALL_PARTICLES_ABOVE) ** 2
+        enough = max(math.ceil(share * max_particles), min(_MIN_PARTICLES, max_particles))
+        particles = children.reduced(
+            enough,
+            generator,
+            resample_above=enough if particles.is_resampled else max_particles,
+            negligible_entropy=negligible_entropy,
+        )
         if particles.is_resampled:  # a sample of the outcomes may value a point more than the outcomes did
             bounds.fill_(math.inf)
         bounds[picks] = -math.inf
     return pool.batch(picks, scores)
 
 
-def _lazy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " N"], picks: list[int]) -> int:
-    """The rank of greatest gain.
+def _lazy_greedy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " N"], picks: list[int]) -> int:
+    """The rank of greatest gain, found by evaluating only the ranks that no bound rules out.
 
     Args:
-        bounds: of every rank, what its gain cannot exceed; -inf is out of the question. Lowered in place.
+        pool: the candidates.
+        particles: the outcomes of the picks.
+        bounds: by rank, what its gain cannot exceed; -inf for what was picked. Lowered in place.
+        picks: ranks, in the order of acquisition.
     """
     margin = tie_margin(pool.dtype)
-    fresh = torch.full_like(bounds, -math.inf)  # gains under the full state
+    gains = torch.full_like(bounds, -math.inf)  # of the ranks that have been evaluated
 
-    def gains(ranks: Int[Tensor, " n"], state: OutcomeParticles) -> Float[Tensor, " n"]:
-        with float32_products():
-            prior = state.weights @ state.posterior  # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors
-            parts = [
-                state.predictive_entropy(pool.probs(part)) - pool.sample_entropy[part] @ prior
-                for part in ranks.split(_PART)
-            ]
-        return torch.cat(parts)
-
-    def can_win() -> Int[Tensor, " n"]:
-        """Ranks that no bound rules out and whose gain is not known, in descending order of their bounds."""
-        ranks = ((bounds > -math.inf) & (bounds >= fresh.max() - margin) & (fresh == -math.inf)).nonzero()[:, 0]
+    def candidates() -> Int[Tensor, " n"]:
+        """Ranks that no bound rules out and that have not been evaluated, in descending order of their bounds."""
+        ranks = ((bounds > -math.inf) & (bounds >= gains.max() - margin) & (gains == -math.inf)).nonzero()[:, 0]
         return ranks[bounds[ranks].argsort(descending=True, stable=True)]
 
     def evaluate(ranks: Int[Tensor, " n"]) -> None:
-        fresh[ranks] = bounds[ranks] = gains(ranks, particles)
+        gains[ranks] = bounds[ranks] = _gains(pool, particles, ranks)
 
     if bounds.max() < math.inf:
-        evaluate(can_win()[:_BLOCK])
-    for num_kept in _MERGED:
+        evaluate(candidates()[:_BLOCK])
+    for num_kept in _MERGED_SIZES:
         if 3 * (num_kept + pool.shape[1]) < len(particles):  # else the bound costs nearly what the gain does
-            ranks = can_win().sort().values
-            bounds[ranks] = torch.minimum(bounds[ranks], gains(ranks, particles.merged(num_kept)))
-            evaluate(can_win()[:_BLOCK])
+            ranks = candidates().sort().values
+            bounds[ranks] = torch.minimum(bounds[ranks], _gains(pool, particles.merged(num_kept), ranks))
+            evaluate(candidates()[:_BLOCK])
     block = _BLOCK
-    while len(ranks := can_win()):
+    while len(ranks := candidates()):
         evaluate(ranks[:block])
         block += block // 4  # where bounds tell points apart badly, evaluate many at a time
-    return pool.first_best(fresh, picks)
+    return pool.best_rank(gains, picks)
+
+
+def _gains(pool: Pool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """I[Y_n; Omega | Y_S] of some ranks, with the outcomes of the picks S given as particles; nats."""
+    with float32_products():
+        mean = particles.weights @ particles.posterior  # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors
+        parts = [
+            particles.predictive_entropy(pool.probs(part)) - pool.sample_entropy[part] @ mean
+            for part in ranks.split(_PART)
+        ]
+    return torch.cat(parts)

@@ -3,8 +3,10 @@
 [Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations, section 4 (proposed there).
 """
 
+import math
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
@@ -44,7 +46,7 @@ def conservative_bald(
         batch_size: the largest size, at most N.
         threshold: nats, at least 0; None: the budget.
         min_bald: nats; points of lower BALD are not taken. 0: any point is, as in the paper.
-        generator: not used; every method takes one.
+        generator: not used, as nothing is drawn; all methods can be called with one.
         memory_budget, device: see `kbald`; but no batch is refused for its tables, only fewer probabilities are kept.
 
     Returns:
@@ -60,51 +62,80 @@ def conservative_bald(
         raise ValueError(f"threshold must be at least 0, got {threshold!r}")
     if not min_bald >= 0:
         raise ValueError(f"min_bald must be at least 0, got {min_bald!r}")
-    outcomes = batch_size * log_probs.shape[-1]  # one table a pick
-    pool = Pool(log_probs, memory_budget=memory_budget, outcomes=outcomes, device=device)
-    prior = OutcomeParticles.prior(log_probs.shape[1], pool.sample_entropy)
-    ranks = torch.arange(len(pool), device=pool.bald.device)
-
-    def outcomes(rank: int) -> OutcomeParticles:
-        return prior.extended(pool.probs_of(rank))
-
-    def information(block: Tensor, probs: Float[Tensor, "K n C"], of: OutcomeParticles) -> Float[Tensor, " n"]:
-        """I[Y_n; Y_i] of a block of ranks with one pick."""
-        return (pool.marginal_entropy[block] - of.predictive_entropy(probs)).clamp_min_(0)
-
+    num_outcomes = batch_size * log_probs.shape[-1]  # those of each pick alone
+    pool = Pool(log_probs, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device)
     margin = tie_margin(pool.dtype)
-    limit = None if threshold is None else threshold + margin
-    budget = None
     if threshold is None:
-        top = ranks[:batch_size]
-        rests = (top[i + 1 :] for i in range(len(top) - 1))
-        pairs = [information(rest, pool.probs(rest), outcomes(i)).max().item() for i, rest in enumerate(rests)]
-        budget = max(pairs, default=0.0) + margin
+        highest_pair, highest_sum = math.inf, _largest_pairwise_information(pool, batch_size) + margin
+    else:
+        highest_pair, highest_sum = threshold + margin, math.inf
+    is_eligible = pool.bald >= min_bald - margin
+    is_eligible[:1] = True
+    ranks = is_eligible.nonzero()[:, 0]
+    picks, scores = _conservative_picks(pool, ranks, batch_size, highest_pair, highest_sum)
+    ended_by = "exhausted" if is_eligible.all() else "min_bald"
+    return pool.batch(picks, scores, decision="batch_size" if len(picks) == batch_size else ended_by)
+
+
+def _conservative_picks(
+    pool: Pool, ranks: Int[Tensor, " n"], batch_size: int, highest_pair: float, highest_sum: float
+) -> tuple[list[int], list[float]]:
+    """The first of the ranks whose pairwise mutual informations stay within both limits, and the scores.
+
+    Args:
+        pool: predictions.
+        ranks: candidates, in the order in which they are looked at.
+        batch_size: most picks.
+        highest_pair: limit of I[Y_n; Y_i] with each pick i; nats.
+        highest_sum: limit of the sum of I[Y_i; Y_j] over all pairs of the batch; nats.
+    """
     picks: list[int] = []
-    tables: list[OutcomeParticles] = []
-    spent, scores = 0.0, []
-    worth_it = (pool.bald >= min_bald - margin) | (ranks == 0)
-    for block in ranks[worth_it].split(_BLOCK):
+    scores: list[float] = []
+    outcomes: list[OutcomeParticles] = []
+    sum_of_pairs = 0.0
+    for block in ranks.split(_BLOCK):
         if len(picks) == batch_size:
             break
         probs = pool.probs(block)
-        largest = pool.bald.new_zeros(len(block))  # of the informations with a pick
-        total = pool.bald.new_zeros(len(block))
-        seen, position = 0, 0  # both sums only grow: what is out once is out for good
+        # Over the picks seen. Both only grow: a point that is over a limit once is over it for good.
+        largest, total = pool.bald.new_zeros(2, len(block))
+        num_seen, position = 0, 0
         while len(picks) < batch_size:
-            for table in tables[seen:]:
-                pairwise = information(block, probs, table)
+            for of_pick in outcomes[num_seen:]:
+                pairwise = _pairwise_information(pool, block, probs, of_pick)
                 largest, total = torch.maximum(largest, pairwise), total + pairwise
-            seen = len(tables)
-            free = largest[position:] <= limit if budget is None else spent + total[position:] <= budget
-            if not free.any():
+            num_seen = len(outcomes)
+            fits = (largest[position:] <= highest_pair) & (sum_of_pairs + total[position:] <= highest_sum)
+            if not fits.any():
                 break
-            position += int(free.int().argmax())
+            position += int(fits.int().argmax())
             rank = int(block[position])
-            spent += total[position].item()
+            sum_of_pairs += total[position].item()
             scores.append((scores[-1] if scores else 0.0) + pool.bald[rank].item() - total[position].item())
             picks.append(rank)
-            tables.append(outcomes(rank))
+            outcomes.append(_outcomes_of(pool, rank))
             position += 1
-    ended_by = "exhausted" if worth_it.all() else "min_bald"
-    return pool.batch(picks, scores, decision="batch_size" if len(picks) == batch_size else ended_by)
+    return picks, scores
+
+
+def _largest_pairwise_information(pool: Pool, batch_size: int) -> float:
+    """The largest I[Y_i; Y_j] of two of the B points of highest BALD; nats."""
+    top = torch.arange(len(pool), device=pool.bald.device)[:batch_size]
+    largest = 0.0
+    for i in range(len(top) - 1):
+        rest = top[i + 1 :]
+        pairwise = _pairwise_information(pool, rest, pool.probs(rest), _outcomes_of(pool, i))
+        largest = max(largest, pairwise.max().item())
+    return largest
+
+
+def _outcomes_of(pool: Pool, rank: int) -> OutcomeParticles:
+    """The outcomes of one point."""
+    return OutcomeParticles.prior(pool.shape[1], pool.sample_entropy).extended(pool.probs_of(rank))
+
+
+def _pairwise_information(
+    pool: Pool, ranks: Int[Tensor, " n"], probs: Float[Tensor, "K n C"], outcomes: OutcomeParticles
+) -> Float[Tensor, " n"]:
+    """I[Y_n; Y_i] = H[Y_n] - H[Y_n | Y_i] of some ranks with one point, whose outcomes are given; nats."""
+    return (pool.marginal_entropy[ranks] - outcomes.predictive_entropy(probs)).clamp_min_(0)

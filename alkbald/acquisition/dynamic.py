@@ -56,7 +56,7 @@ def dynamic_bald(
         divergence: the tolerance, relative to the score; None: this criterion is off.
         non_positive: whether that criterion is on.
         share_of_log_k: the share, above 0; None: this criterion is off.
-        generator: not used; every method takes one.
+        generator: not used, as nothing is drawn; all methods can be called with one.
         memory_budget: of `kbald`, of 3-BALD's outcome tables too; None depends on what is free.
         device: see `kbald`.
 
@@ -80,30 +80,52 @@ def dynamic_bald(
     budget = checked_budget(memory_budget, device or log_probs.device)
     check_divergence_tables(log_probs.shape, batch_size, budget, divergence=divergence, dtype=log_probs.dtype)
     batch = kbald(log_probs, batch_size, order=2, memory_budget=budget, device=device)
-    # What rounding alone can do: where nothing can be learned, scores are 0 but for that.
-    margin = tie_margin(log_probs.dtype)
     size, decision = batch_size, "batch_size"
     if non_positive and batch.first_non_positive is not None:
         size, decision = batch.first_non_positive, "non_positive"
-    num_samples = log_probs.shape[1]
-    if share_of_log_k is not None and num_samples > 1:
-        enough = share_of_log_k * math.log(num_samples)
-        for b in range(1, size):
-            if joint_mutual_information(batch.log_probs[:b])[0] >= enough:
-                size, decision = b, "share_of_log_k"
-                break
+    if share_of_log_k is not None and (enough := _size_of_share(batch.log_probs[:size], share_of_log_k)) is not None:
+        size, decision = enough, "share_of_log_k"
     if divergence is not None:
         third = kbald_scores(batch.log_probs[:size], order=3, memory_budget=budget, device=device)
-        for b in range(2, size):  # of one or two points, both are exact
-            rounding = margin * (b + 1) ** 2  # of as many pairs (seen: 1.4e-4 in float32 at 20 points, of 8e-4 here)
-            if abs(third[b] - batch.scores[b]) > divergence * abs(batch.scores[b]) + rounding:
-                size, decision = b, "divergence"
-                break
+        diverged = _size_before_divergence(batch.scores[:size], third, divergence, tie_margin(log_probs.dtype))
+        if diverged is not None:
+            size, decision = diverged, "divergence"
     if size < min_size:
         size, decision = min(min_size, batch_size), f"min_size ({decision})"
     if size == batch_size:
         decision = "batch_size"
     return Batch(batch.indices[:size], batch.scores[:size], batch.log_probs[:size], decision)
+
+
+def _size_of_share(log_probs: Float[Tensor, "B K C"], share_of_log_k: float) -> int | None:
+    """The smallest size below B whose joint mutual information is that share of log K; None if there is none.
+
+    Each size is judged by a simulation of its own (where its outcomes cannot be enumerated), and none beyond the first
+    that is enough: batches end early.
+    """
+    num_samples = log_probs.shape[1]
+    if num_samples == 1:
+        return None
+    enough = share_of_log_k * math.log(num_samples)
+    sizes = range(1, len(log_probs))
+    return next((b for b in sizes if joint_mutual_information(log_probs[:b])[0] >= enough), None)
+
+
+def _size_before_divergence(
+    second: list[float], third: list[float], divergence: float, rounding_of_gain: float
+) -> int | None:
+    """The size before which the scores of 2- and 3-BALD diverge by more than rounding; None if they do not.
+
+    Args:
+        second, third: scores of 2- and 3-BALD after each point of one batch.
+        divergence: relative to 2-BALD's score.
+        rounding_of_gain: nats that rounding alone can make of one gain.
+    """
+    for b in range(2, len(second)):  # of one or two points, both are exact
+        rounding = rounding_of_gain * (b + 1) ** 2  # of as many pairs (seen: 1.4e-4 in float32 at 20 points, of 8e-4)
+        if abs(third[b] - second[b]) > divergence * abs(second[b]) + rounding:
+            return b
+    return None
 
 
 def check_divergence_tables(
@@ -113,7 +135,7 @@ def check_divergence_tables(
     *,
     divergence: float | None = _DIVERGENCE,
     dtype: torch.dtype = torch.float32,
-    **_: object,
+    **_other_options: object,
 ) -> None:
     """`kbald.check_tables` for `dynamic_bald`: of the largest batch, whether or not another criterion makes it smaller.
 
@@ -146,9 +168,16 @@ def positive_bald(
 
     Args, returns and raises: those of `dynamic_bald`.
     """
-    criterion = {"divergence": None, "non_positive": True, "share_of_log_k": None}
-    limits = {"generator": generator, "memory_budget": memory_budget, "device": device}
-    return dynamic_bald(log_probs, batch_size, min_size=min_size, **criterion, **limits)
+    return dynamic_bald(
+        log_probs,
+        batch_size,
+        min_size=min_size,
+        divergence=None,
+        non_positive=True,
+        share_of_log_k=None,
+        memory_budget=memory_budget,
+        device=device,
+    )
 
 
 def adaptive_kbald(
@@ -177,7 +206,7 @@ def adaptive_kbald(
         seconds: no order is tried that might not end within so many: its time is taken to grow as its outcome tables
             do, which is 2 to 3 times too careful (bench_acquisition). None: no limit. With one, what is acquired
             depends on the speed of the machine.
-        generator: not used; every method takes one.
+        generator: not used, as nothing is drawn; all methods can be called with one.
         memory_budget: of `kbald`; orders whose tables exceed it are not tried. None depends on what is free.
         device: see `kbald`.
 
@@ -194,7 +223,8 @@ def adaptive_kbald(
         raise ValueError(f"seconds must be at least 0, got {seconds!r}")
     if type(max_order) is not int or max_order < 2:
         raise ValueError(f"max_order must be an integer of at least 2, got {max_order!r}")
-    start, tried, reason = time.perf_counter(), [], "max_order"
+    tried: list[tuple[float, Batch]] = []  # with how far the score departs from the batch's worth, relative to it
+    start, reason = time.perf_counter(), "max_order"
     margin = tie_margin(log_probs.dtype) * max(1, batch_size)  # where nothing can be learned, both are 0 but rounding
     for order in range(2, max_order + 1):
         began = time.perf_counter()

@@ -21,7 +21,7 @@ def epig(
     batch_size: int,
     *,
     num_targets: int = 100,
-    generator: Generator | None = None,
+    generator: Generator,
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
@@ -36,7 +36,7 @@ def epig(
         log_probs: natural log-probabilities.
         batch_size: B, at most N.
         num_targets: how many, at least 1; all of the pool if it is smaller.
-        generator: a CPU generator for the targets; None: one seeded with 0.
+        generator: a CPU generator. Every call draws its targets anew from it.
         memory_budget, device: see `kbald`; but no targets are refused for their outcomes, only fewer probabilities are
             kept.
 
@@ -49,15 +49,15 @@ def epig(
     check_batch_size(batch_size, len(log_probs))
     if type(num_targets) is not int or num_targets < 1:
         raise ValueError(f"num_targets must be an integer of at least 1, got {num_targets!r}")
-    outcomes = min(num_targets, len(log_probs)) * log_probs.shape[-1]
-    pool = Pool(log_probs, memory_budget=memory_budget, outcomes=outcomes, device=device)
-    generator = generator or torch.Generator().manual_seed(0)
+    num_outcomes = min(num_targets, len(log_probs)) * log_probs.shape[-1]
+    pool = Pool(log_probs, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device)
     drawn = torch.randperm(len(pool), generator=generator)[:num_targets].to(pool.index.device)
     targets = pool.index.argsort()[drawn]  # the ranks of pool indices, so that their order does not matter
     # E_{x*} H[Y_n | Y*] is a mean over the targets' outcomes, each with its posterior over the samples.
     joint = pool.probs(targets).flatten(1).T  # [T C, K], p(y* | x*, omega_k)
     likelihood = joint.sum(-1)
-    outcomes = OutcomeParticles(likelihood / (log_probs.shape[1] * max(1, len(targets))), joint / likelihood[:, None])
+    weights = likelihood / (log_probs.shape[1] * max(1, len(targets)))
+    outcomes = OutcomeParticles(weights, joint / likelihood[:, None])
     parts = torch.arange(len(pool), device=pool.bald.device).split(_BLOCK)
     gains = torch.cat([pool.marginal_entropy[part] - outcomes.predictive_entropy(pool.probs(part)) for part in parts])
-    return pool.highest(gains, batch_size)
+    return pool.top_k(gains, batch_size)

@@ -4,7 +4,6 @@
 """
 
 import math
-from math import comb
 
 import torch
 from jaxtyping import Float
@@ -55,7 +54,7 @@ def kbald(
         log_probs: natural log-probabilities.
         batch_size: B, at most N.
         order: k, at least 1.
-        generator: not used; every method takes one.
+        generator: not used, as nothing is drawn; all methods can be called with one.
         memory_budget: bytes of outcome tables and of the pool's probabilities, together. Tables come first;
             probabilities that do not fit beside them are made anew when they are needed. None: see `checked_budget`.
         device: where to compute; None: where log_probs are. A pool on the CPU is streamed to a GPU.
@@ -69,20 +68,20 @@ def kbald(
     """
     check_batch_size(batch_size, len(log_probs))
     order = _checked_order(order, batch_size)
-    pool = pool_beside_tables(log_probs, batch_size, order, memory_budget=memory_budget, device=device)
-    gains = Gains(pool, order)
+    pool = pool_within_budget(log_probs, batch_size, order, memory_budget=memory_budget, device=device)
+    gains = KBaldGains(pool, order)
     gains_only_fall = order in (1, 2, batch_size)
-    scores = []
+    scores: list[float] = []
     for s in range(batch_size):
-        blocks = range(0, len(pool), _BLOCK)
+        blocks = list(range(0, len(pool), _BLOCK))
         if gains_only_fall:
-            blocks = sorted(blocks, key=lambda start: -gains.values[start : start + _BLOCK].max().item())
+            blocks.sort(key=lambda start: -gains.values[start : start + _BLOCK].max().item())
         best = -math.inf
         for start in blocks:
             if gains_only_fall and gains.values[start : start + _BLOCK].max() < best - tie_margin(pool.dtype):
                 break
-            best = max(best, gains.update(start))
-        pick = pool.first_best(gains.values, gains.picks)
+            best = max(best, gains.update_block(start))
+        pick = pool.best_rank(gains.values, gains.picks)
         scores.append((scores[-1] if s else 0.0) + gains.values[pick].item())
         gains.add(pick, is_last=s == batch_size - 1)
     return pool.batch(gains.picks, scores)
@@ -107,8 +106,9 @@ def kbald_scores(
     """
     size = len(log_probs)
     order = _checked_order(order, size)
-    pool = pool_beside_tables(log_probs, size, order, memory_budget=memory_budget, device=device)
-    gains, scores = Gains(pool, order), []
+    pool = pool_within_budget(log_probs, size, order, memory_budget=memory_budget, device=device)
+    gains = KBaldGains(pool, order)
+    scores: list[float] = []
     for s, rank in enumerate(pool.index.argsort().tolist()):
         gains.update_all()
         scores.append((scores[-1] if s else 0.0) + gains.values[rank].item())
@@ -116,7 +116,7 @@ def kbald_scores(
     return scores
 
 
-def pool_beside_tables(
+def pool_within_budget(
     log_probs: Float[Tensor, "N K C"],
     batch_size: int,
     order: int,
@@ -124,7 +124,7 @@ def pool_beside_tables(
     memory_budget: int | None,
     device: torch.device | None,
 ) -> Pool:
-    """The pool, with probabilities kept in what the outcome tables of an order leave of the budget.
+    """The pool, with probabilities cached in the part of the budget that the outcome tables of the order leave.
 
     Raises:
         TablesTooLarge, ValueError: as of `kbald`.
@@ -132,12 +132,12 @@ def pool_beside_tables(
     check_shape(log_probs)
     budget = checked_budget(memory_budget, device or log_probs.device)
     check_tables(log_probs.shape, batch_size, budget, order=order, dtype=log_probs.dtype)
-    outcomes = table_rows(batch_size, order, log_probs.shape[2])
-    return Pool(log_probs, memory_budget=budget, outcomes=outcomes, device=device)
+    num_outcomes = table_rows(batch_size, order, log_probs.shape[2])
+    return Pool(log_probs, memory_budget=budget, num_outcomes=num_outcomes, device=device)
 
 
-class Gains:
-    """Gains of all ranks of a pool, brought up to date with the picks a block of ranks at a time.
+class KBaldGains:
+    """The marginal gains of k-BALD, of all ranks of a pool: brought up to date a block of ranks at a time.
 
     Attributes:
         values: [N], current where the block is up to date and else of an earlier batch; -inf for what was picked.
@@ -149,24 +149,24 @@ class Gains:
         self._order = order
         # In float64: at higher orders, large coefficients weigh sums over many subsets against each other.
         self.values = pool.bald.clone()
-        self._alone = pool.bald.clone()  # gains before there are picks; -inf for what was picked
+        self._first_gains = pool.bald.clone()  # gains before there are picks; -inf for what was picked
         self.picks: list[int] = []
         # By subset size u: the outcomes of every subset of the picks, in a list a pick for those whose last pick it is.
         self._tables: dict[int, list[list[OutcomeParticles]]] = {u: [] for u in range(1, order)}
-        # By subset size u and rank: sum over the subsets of I[Y_U; Y_n], with the subsets of the first `seen` picks.
+        # By subset size u and rank: sum of I[Y_U; Y_n] over the subsets of the picks that the rank's block has seen.
         self._information = self.values.new_zeros(order, len(pool))
-        self._seen = dict.fromkeys(range(0, len(pool), _BLOCK), 0)
+        self._picks_seen = dict.fromkeys(range(0, len(pool), _BLOCK), 0)  # by the first rank of the block
 
-    def update(self, start: int) -> float:
+    def update_block(self, start: int) -> float:
         """Brings the block of ranks from `start` on up to date; returns its greatest gain."""
         block, s = slice(start, start + _BLOCK), len(self.picks)
-        if self._seen[start] < s:
+        if self._picks_seen[start] < s:
             probs = self._pool.probs(torch.arange(len(self._pool), device=self.values.device)[block])
             for u, by_pick in self._tables.items():
-                for subset in (subset for subsets in by_pick[self._seen[start] :] for subset in subsets):
+                for subset in (subset for subsets in by_pick[self._picks_seen[start] :] for subset in subsets):
                     self._information[u, block] += self._pool.marginal_entropy[block] - subset.predictive_entropy(probs)
-            self._seen[start] = s
-            values = self._alone[block].clone()
+            self._picks_seen[start] = s
+            values = self._first_gains[block].clone()
             for u in range(1, min(s, self._order - 1) + 1):
                 values -= _coefficient(s, u, self._order) * self._information[u, block]
             self.values[block] = values
@@ -174,13 +174,13 @@ class Gains:
 
     def update_all(self) -> None:
         """Brings all ranks up to date."""
-        for start in self._seen:
-            self.update(start)
+        for start in self._picks_seen:
+            self.update_block(start)
 
     def add(self, pick: int, *, is_last: bool) -> None:
-        """Adds a pick, and the subsets that end in it unless nothing is to come that would need them."""
+        """Adds a pick and, unless it is the last of the batch, the outcomes of the subsets that it completes."""
         self.picks.append(pick)
-        self.values[pick] = self._alone[pick] = -math.inf
+        self.values[pick] = self._first_gains[pick] = -math.inf
         if is_last:
             return
         probs = self._pool.probs_of(pick)
@@ -191,19 +191,23 @@ class Gains:
 
 
 def _coefficient(s: int, u: int, order: int) -> int:
-    return 1 if s == u else (-1) ** (order - 1 - u) * comb(s - u - 1, order - 1 - u)
+    """Of sum_{|U| = u} I[Y_U; Y_n] in what a gain takes off, with s picks (the formula in `kbald`)."""
+    return 1 if s == u else (-1) ** (order - 1 - u) * math.comb(s - u - 1, order - 1 - u)
 
 
 def _checked_order(order: int, batch_size: int) -> int:
-    """At most the batch size: larger subsets than the batch do not exist."""
+    """The order, at most the batch size: larger subsets than the batch do not exist."""
     if type(order) is not int or order < 1:  # True is an int too
         raise ValueError(f"order must be an integer of at least 1, got {order!r}")
     return min(order, max(1, batch_size))
 
 
 def table_rows(batch_size: int, order: int, num_classes: int) -> int:
-    """Outcomes of all subsets of the picks but the last, of each size below the order: time and memory go with them."""
-    return sum(comb(max(0, batch_size - 1), u) * num_classes**u for u in range(1, order))
+    """Number of outcomes of all subsets of the picks but the last, of each size below the order.
+
+    Time and memory are proportional to it.
+    """
+    return sum(math.comb(max(0, batch_size - 1), u) * num_classes**u for u in range(1, order))
 
 
 def check_tables(
@@ -213,7 +217,7 @@ def check_tables(
     *,
     order: int,
     dtype: torch.dtype = torch.float32,
-    **_: object,
+    **_other_options: object,
 ) -> None:
     """Refuses an order whose outcome tables do not fit: from sizes alone, before there are predictions.
 
@@ -229,11 +233,11 @@ def check_tables(
     """
     order = _checked_order(order, batch_size)
     _, num_samples, num_classes = shape
-    for fits in range(1, order):  # upwards, and no further than needed: the numbers of a high order are astronomical
-        needed = outcome_bytes(table_rows(batch_size, fits + 1, num_classes), num_samples, dtype)
+    for fitting in range(1, order):  # upwards, and no further than needed: numbers of a high order are astronomical
+        needed = outcome_bytes(table_rows(batch_size, fitting + 1, num_classes), num_samples, dtype)
         if needed > memory_budget:
             raise TablesTooLarge(
                 f"order {order} at batch_size {batch_size} needs outcome tables of "
-                f"{'more than ' if fits + 1 < order else ''}{needed / 2**20:,.1f} MiB, over the memory_budget of "
-                f"{memory_budget / 2**20:,.1f} MiB; order {fits} fits"
+                f"{'more than ' if fitting + 1 < order else ''}{needed / 2**20:,.1f} MiB, over the memory_budget of "
+                f"{memory_budget / 2**20:,.1f} MiB; order {fitting} fits"
             )

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
-from alkbald.acquisition.kbald import Gains, kbald, pool_beside_tables
-from alkbald.acquisition.stochastic import check_beta, gumbel
+from alkbald.acquisition.kbald import KBaldGains, kbald, pool_within_budget
+from alkbald.acquisition.stochastic import check_beta, gumbel_noise
 
 
 def large_batchbald(
@@ -42,7 +42,7 @@ def power_large_batchbald(
     batch_size: int,
     *,
     beta: float = 1.0,
-    generator: Generator | None = None,
+    generator: Generator,
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
@@ -55,7 +55,7 @@ def power_large_batchbald(
         log_probs: natural log-probabilities.
         batch_size: B, at most N.
         beta: at least 0, finite.
-        generator: a CPU generator; None: one seeded with 0.
+        generator: a CPU generator. Every call draws anew from it.
         memory_budget, device: see `kbald`.
 
     Returns:
@@ -67,18 +67,18 @@ def power_large_batchbald(
     """
     check_batch_size(batch_size, len(log_probs))
     check_beta(beta)
-    generator = generator or torch.Generator().manual_seed(0)
-    pool = pool_beside_tables(log_probs, batch_size, 2, memory_budget=memory_budget, device=device)
-    gains, scores = Gains(pool, order=2), []
+    pool = pool_within_budget(log_probs, batch_size, 2, memory_budget=memory_budget, device=device)
+    gains = KBaldGains(pool, order=2)
+    scores: list[float] = []
     for s in range(batch_size):
         gains.update_all()
-        noise = gumbel(pool, generator)
+        noise = gumbel_noise(pool, generator)
         positive = (gains.values > tie_margin(pool.dtype)).nonzero()[:, 0]
         if len(positive):
             noisy = beta * gains.values[positive].log() + noise[positive]
             rank = int(positive[noisy.argmax()])
         else:
-            rank = pool.first_best(gains.values, gains.picks)
+            rank = pool.best_rank(gains.values, gains.picks)
         scores.append((scores[-1] if s else 0.0) + gains.values[rank].item())
         gains.add(rank, is_last=s == batch_size - 1)
     return pool.batch(gains.picks, scores)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alkbald.acquisition.batch import Batch, tie_margin
-from alkbald.acquisition.copies import Copies
+from alkbald.acquisition.duplicates import Duplicates
 from alkbald.devices import float32_products, retry_smaller
 from alkbald.probabilities import TINY, check_shape, checked_sums, entropy
 
@@ -32,7 +32,7 @@ class Pool:
         sample_entropy: [N, K], H[Y_n | omega_k] by rank.
         marginal_entropy: [N], H[Y_n] by rank, in float64.
         shape: N, K, C.
-        dtype: what probabilities and products are in (see `computed_in`).
+        dtype: what probabilities and products are in (see `compute_dtype`).
     """
 
     def __init__(
@@ -40,26 +40,26 @@ class Pool:
         log_probs: Float[Tensor, "N K C"],
         *,
         memory_budget: int | None = None,
-        outcomes: int = 0,
+        num_outcomes: int = 0,
         device: torch.device | None = None,
     ):
         """One pass over the pool.
 
         Args:
             log_probs: natural log-probabilities, on any device.
-            memory_budget: bytes of the method's outcomes and of probabilities kept, together (see `checked_budget`).
-                Probabilities that do not fit are made anew each time they are asked for.
-            outcomes: that the method will hold (`particles.OutcomeParticles`). They come first, probabilities get what
-                is left.
+            memory_budget: bytes for the method's outcomes and for cached probabilities, together (see
+                `checked_budget`). Probabilities that do not fit are computed again each time they are asked for.
+            num_outcomes: how many outcomes the method will hold (`particles.OutcomeParticles`). They come first;
+                probabilities get what is left.
             device: where to compute; None: where log_probs are.
 
         Raises:
             TypeError, ValueError: log_probs that are none (see `probabilities.check_probabilities`).
-            ValueError: a memory_budget that is none.
+            ValueError: memory_budget is no integer of at least 0.
         """
         self._log_probs = log_probs.detach()
         self._device = device or log_probs.device
-        self.dtype = computed_in(log_probs.dtype)
+        self.dtype = compute_dtype(log_probs.dtype)
         budget = checked_budget(memory_budget, self._device)
         check_shape(log_probs)
         n, num_samples, num_classes = self.shape = log_probs.shape
@@ -83,13 +83,13 @@ class Pool:
 
         # Memory that is not written to is not there: only the ranks that are asked for cost anything on a CPU.
         bytes_a_point = num_samples * num_classes * sample_entropy.element_size()
-        self._probs, self._kept = retry_smaller(
-            lambda kept: sample_entropy.new_empty(num_samples, kept, num_classes),
-            min(n, max(0, budget - outcome_bytes(outcomes, num_samples, self.dtype)) // bytes_a_point),
+        self._probs, self._num_cached = retry_smaller(
+            lambda points: sample_entropy.new_empty(num_samples, points, num_classes),
+            min(n, max(0, budget - outcome_bytes(num_outcomes, num_samples, self.dtype)) // bytes_a_point),
             "points kept",
             least=0,
         )
-        self._made = 0
+        self._num_computed = 0
 
     def __len__(self) -> int:
         return len(self.bald)
@@ -99,8 +99,13 @@ class Pool:
         indices = self.index[ranks].tolist()
         return Batch(indices, scores, self._log_probs[indices], decision)
 
-    def highest(self, values: Float[Tensor, " N"], batch_size: int) -> Batch:
-        """The points of highest value by rank, scored by the sum of their values; of equal ones, higher BALD first."""
+    def top_k(self, values: Float[Tensor, " N"], batch_size: int) -> Batch:
+        """The points of highest value, scored by the sum of their values. Of equal values, the higher BALD comes first.
+
+        Args:
+            values: by rank.
+            batch_size: B.
+        """
         values, ranks = values.sort(descending=True, stable=True)
         return self.batch(ranks[:batch_size].tolist(), values[:batch_size].cumsum(0).tolist())
 
@@ -118,62 +123,66 @@ class Pool:
         if not len(ranks):
             return self._probs[:, :0]
         low, high = int(ranks.min()), int(ranks.max()) + 1
-        if high > self._kept:
-            return self._make(ranks)
-        while self._made < high:
-            stop = min(self._kept, self._made + max(1, _CHUNK // self._probs[:, 0].numel()))
-            self._probs[:, self._made : stop] = self._make(torch.arange(self._made, stop, device=self._device))
-            self._made = stop
+        if high > self._num_cached:
+            return self._compute(ranks)
+        while self._num_computed < high:
+            stop = min(self._num_cached, self._num_computed + max(1, _CHUNK // self._probs[:, 0].numel()))
+            ranks_computed = torch.arange(self._num_computed, stop, device=self._device)
+            self._probs[:, self._num_computed : stop] = self._compute(ranks_computed)
+            self._num_computed = stop
         if high - low == len(ranks) and bool((ranks.diff() == 1).all()):
             return self._probs[:, low:high]
         return self._probs.index_select(1, ranks)
 
-    def _make(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
+    def _compute(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
+        """As `probs`, from log_probs."""
         probs = self._read(self.index[ranks]).exp_()
         return probs.div_(probs.sum(-1, keepdim=True)).clamp_min_(TINY).transpose(0, 1)
 
     @cached_property
-    def _copies(self) -> Copies:
-        return Copies(self._log_probs, self.index)
+    def _duplicates(self) -> Duplicates:
+        return Duplicates(self._log_probs, self.index)
 
-    def first_best(self, gains: Float[Tensor, " N"], picks: list[int]) -> int:
-        """Rank of the greatest gain; of gains that rounding alone tells apart, the one of lowest pool index whose
-        predictions are not those of a pick already, if there is one.
+    def best_rank(self, gains: Float[Tensor, " N"], picks: list[int]) -> int:
+        """Rank of the greatest gain.
+
+        Gains that differ by rounding alone are a tie. It goes to the lowest pool index whose predictions differ from
+        those of every pick, or to the lowest pool index if there is none.
 
         Args:
             gains: by rank; -inf is out of the question.
             picks: ranks that are in the batch, in the order of acquisition.
         """
-        best = (gains >= gains.max() - tie_margin(self.dtype)).nonzero()[:, 0]
-        best = best[self.index[best].argsort()]
-        new = self._copies.first_new(best, picks) if len(best) > 1 and picks else None
-        return int(best[0]) if new is None else new
+        tied = (gains >= gains.max() - tie_margin(self.dtype)).nonzero()[:, 0]
+        tied = tied[self.index[tied].argsort()]
+        distinct = self._duplicates.first_distinct(tied, picks) if len(tied) > 1 and picks else None
+        return int(tied[0]) if distinct is None else distinct
 
 
-def computed_in(dtype: torch.dtype) -> torch.dtype:
-    """The type that predictions of a type are computed with in: float64 for float64, else float32."""
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type in which predictions of type `dtype` are computed with: float64 for float64, else float32."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
-def outcome_bytes(outcomes: int, num_samples: int, dtype: torch.dtype) -> int:
-    """Of so many outcomes, for predictions of some type: each has a weight and a posterior over the samples."""
-    return outcomes * (num_samples + 1) * computed_in(dtype).itemsize
+def outcome_bytes(num_outcomes: int, num_samples: int, dtype: torch.dtype) -> int:
+    """Bytes of so many outcomes, each a weight and a posterior over the samples, for predictions of type `dtype`."""
+    return num_outcomes * (num_samples + 1) * compute_dtype(dtype).itemsize
 
 
-def checked_budget(memory_budget: int | None, device: torch.device, *, to_come: int = 0) -> int:
+def checked_budget(memory_budget: int | None, device: torch.device, *, reserved: int = 0) -> int:
     """Bytes that a method may hold on a device: its outcomes and the pool's probabilities, together.
 
     Args:
         memory_budget: bytes; None: a quarter of what is free but at most 512 MiB on a CPU, half of what is free on a
             GPU.
         device: where the method computes.
-        to_come: bytes that are free as yet but will not be then.
+        reserved: bytes that are free now and will be taken by something else before the method runs.
 
     Raises:
-        ValueError: a memory_budget that is none.
+        ValueError: memory_budget is no integer of at least 0.
     """
     if memory_budget is None:
-        free = max(0, free_memory(device) - to_come)
+        free = max(0, free_memory(device) - reserved)
         return free // 2 if device.type == "cuda" else min(2**29, free // 4)
     if type(memory_budget) is not int or memory_budget < 0:
         raise ValueError(f"memory_budget must be an integer of at least 0, got {memory_budget!r}")

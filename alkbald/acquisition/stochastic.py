@@ -22,7 +22,7 @@ def power_bald(
     batch_size: int,
     *,
     beta: float = 1.0,
-    generator: Generator | None = None,
+    generator: Generator,
     device: torch.device | None = None,
 ) -> Batch:
     """B points without replacement, with probability proportional to BALD^beta. [Kirsch2021, PowerBALD]
@@ -31,7 +31,7 @@ def power_bald(
         log_probs: natural log-probabilities.
         batch_size: B, at most N.
         beta: at least 0, finite; 0 is uniform, the larger the nearer to top-k.
-        generator: a CPU generator; None: one seeded with 0.
+        generator: a CPU generator. Every call draws anew from it.
         device: where to compute; None: where log_probs are.
 
     Returns:
@@ -40,7 +40,7 @@ def power_bald(
     Raises:
         ValueError: B or beta out of range, or log_probs that are none.
     """
-    return _drawn(log_probs, batch_size, lambda bald: bald.clamp_min(TINY).log(), beta, generator, device)
+    return _draw_batch(log_probs, batch_size, lambda bald: bald.clamp_min(TINY).log(), beta, generator, device)
 
 
 def softmax_bald(
@@ -48,7 +48,7 @@ def softmax_bald(
     batch_size: int,
     *,
     beta: float = 1.0,
-    generator: Generator | None = None,
+    generator: Generator,
     device: torch.device | None = None,
 ) -> Batch:
     """B points without replacement, with probability proportional to exp(beta BALD). [Kirsch2021, SoftmaxBALD]
@@ -57,7 +57,7 @@ def softmax_bald(
 
     Arguments, result and errors as of `power_bald`.
     """
-    return _drawn(log_probs, batch_size, lambda bald: bald, beta, generator, device)
+    return _draw_batch(log_probs, batch_size, lambda bald: bald, beta, generator, device)
 
 
 def softrank_bald(
@@ -65,7 +65,7 @@ def softrank_bald(
     batch_size: int,
     *,
     beta: float = 1.0,
-    generator: Generator | None = None,
+    generator: Generator,
     device: torch.device | None = None,
 ) -> Batch:
     """B points without replacement, with probability proportional to rank^-beta, ranks from 1 in descending order of
@@ -73,7 +73,7 @@ def softrank_bald(
 
     Arguments, result and errors as of `power_bald`.
     """
-    return _drawn(
+    return _draw_batch(
         log_probs,
         batch_size,
         lambda bald: -torch.arange(1, len(bald) + 1, dtype=bald.dtype, device=bald.device).log(),
@@ -83,25 +83,28 @@ def softrank_bald(
     )
 
 
-def _drawn(
+def _draw_batch(
     log_probs: Float[Tensor, "N K C"],
     batch_size: int,
     log_weight: Callable[[Tensor], Tensor],
     beta: float,
-    generator: Generator | None,
+    generator: Generator,
     device: torch.device | None,
 ) -> Batch:
-    """`log_weight`: of BALD scores in descending order."""
+    """B points drawn without replacement, with probability proportional to exp(beta log_weight).
+
+    Args:
+        log_weight: from BALD scores in descending order to the logarithms of their weights.
+    """
     check_batch_size(batch_size, len(log_probs))
     check_beta(beta)
     pool = Pool(log_probs, memory_budget=0, device=device)
-    generator = generator or torch.Generator().manual_seed(0)
-    noisy = beta * log_weight(pool.bald) + gumbel(pool, generator)
+    noisy = beta * log_weight(pool.bald) + gumbel_noise(pool, generator)
     ranks = noisy.sort(descending=True, stable=True).indices[:batch_size]
     return pool.batch(ranks.tolist(), pool.bald[ranks].cumsum(0).tolist())
 
 
-def gumbel(pool: Pool, generator: Generator) -> Float[Tensor, " N"]:
+def gumbel_noise(pool: Pool, generator: Generator) -> Float[Tensor, " N"]:
     """Standard Gumbel noise by rank. A point's own, and made on the CPU: every device and precision draws the same."""
     uniform = torch.rand(len(pool), generator=generator, dtype=torch.float64).clamp_min(TINY)
     return -(-uniform.log()).log().to(pool.bald.device)[pool.index]

@@ -27,7 +27,7 @@ def entropy(
     Args:
         log_probs: natural log-probabilities.
         batch_size: B, at most N.
-        generator: not used; every method takes one.
+        generator: not used, as nothing is drawn; all methods can be called with one.
         device: where to compute; None: where log_probs are.
 
     Returns:
@@ -38,7 +38,7 @@ def entropy(
     """
     check_batch_size(batch_size, len(log_probs))
     pool = Pool(log_probs, memory_budget=0, device=device)
-    return pool.highest(pool.marginal_entropy, batch_size)
+    return pool.top_k(pool.marginal_entropy, batch_size)
 
 
 def variation_ratios(
@@ -56,4 +56,4 @@ def variation_ratios(
     pool = Pool(log_probs, memory_budget=0, device=device)
     parts = torch.arange(len(pool), device=pool.bald.device).split(_BLOCK)
     ratios = torch.cat([1 - pool.probs(part).mean(0, dtype=torch.float64).amax(-1) for part in parts])
-    return pool.highest(ratios, batch_size)
+    return pool.top_k(ratios, batch_size)

@@ -6,19 +6,19 @@ import math
 
 import pytest
 import torch
-from conftest import random_log_probs
+from conftest import generator, random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from alkbald.acquisition import METHODS, copies
+from alkbald.acquisition import METHODS, duplicates
 from alkbald.acquisition.batch import tie_margin
-from alkbald.acquisition.copies import Copies
+from alkbald.acquisition.duplicates import Duplicates
 from alkbald.acquisition.pool import Pool
 
 
-def first_best(pool: Pool, gains: torch.Tensor, picks: list[int]) -> int:
-    """`Pool.first_best` by comparing each candidate with each pick."""
+def best_rank(pool: Pool, gains: torch.Tensor, picks: list[int]) -> int:
+    """`Pool.best_rank` by comparing each candidate with each pick."""
     tied = (gains >= gains.max() - tie_margin(pool.dtype)).nonzero()[:, 0].tolist()
     tied.sort(key=lambda rank: int(pool.index[rank]))
     rows = pool._log_probs[pool.index]
@@ -26,7 +26,7 @@ def first_best(pool: Pool, gains: torch.Tensor, picks: list[int]) -> int:
 
 
 @st.composite
-def pools_with_copies(draw) -> torch.Tensor:
+def pools_with_duplicates(draw) -> torch.Tensor:
     """Few different predictions [N, K, C], some of them certain, each as often as may be; zeros with either sign."""
     kinds, num_samples, num_classes = (draw(st.integers(1, most)) for most in (4, 3, 3))
     different = random_log_probs(kinds, num_samples, num_classes, draw(st.integers(0, 10**6)))
@@ -37,20 +37,20 @@ def pools_with_copies(draw) -> torch.Tensor:
     return log_probs.to(draw(st.sampled_from([torch.float64, torch.float32, torch.float16])))
 
 
-@pytest.mark.parametrize("hashed", [Copies._hashed, lambda self, ranks: ranks * 0], ids=["hashes", "equal hashes"])
-@given(log_probs=pools_with_copies(), part=st.integers(1, 4), data=st.data())
+@pytest.mark.parametrize("hashed", [Duplicates._hash, lambda self, ranks: ranks * 0], ids=["hashes", "equal hashes"])
+@given(log_probs=pools_with_duplicates(), part=st.integers(1, 4), data=st.data())
 @settings(max_examples=100, deadline=None)
-def test_first_best_is_that_of_comparing_all_pairs(hashed, log_probs, part, data):
+def test_best_rank_is_that_of_comparing_all_pairs(hashed, log_probs, part, data):
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(copies, "_PART", part)
-        monkeypatch.setattr(Copies, "_hashed", hashed)
+        monkeypatch.setattr(duplicates, "_PART", part)
+        monkeypatch.setattr(Duplicates, "_hash", hashed)
         pool = Pool(log_probs)
         ranks = st.permutations(range(len(pool)))
         for picks in (data.draw(ranks), data.draw(ranks)):  # each list grows; what the first has left is forgotten
             for size in range(len(pool)):
                 gains = torch.tensor(data.draw(st.lists(st.sampled_from([0.0, 1.0]), min_size=12)))[: len(pool)]
                 gains[picks[:size]] = -math.inf
-                assert pool.first_best(gains, picks[:size]) == first_best(pool, gains, picks[:size])
+                assert pool.best_rank(gains, picks[:size]) == best_rank(pool, gains, picks[:size])
 
 
 TYING = {  # methods that ask for the first of equal gains
@@ -66,13 +66,14 @@ TYING = {  # methods that ask for the first of equal gains
 
 
 @pytest.mark.parametrize("name", TYING)
-@given(pools_with_copies(), st.integers(1, 12))
+@given(pools_with_duplicates(), st.integers(1, 12))
 @settings(max_examples=25, deadline=None)
 def test_batches_are_those_of_comparing_all_pairs(name, log_probs, batch_size):
-    batch = METHODS[name](log_probs, min(batch_size, len(log_probs)), **TYING[name])
+    size = min(batch_size, len(log_probs))
+    batch = METHODS[name](log_probs, size, generator=generator(), **TYING[name])
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(Pool, "first_best", first_best)
-        assert METHODS[name](log_probs, min(batch_size, len(log_probs)), **TYING[name]) == batch
+        monkeypatch.setattr(Pool, "best_rank", best_rank)
+        assert METHODS[name](log_probs, size, generator=generator(), **TYING[name]) == batch
 
 
 class ElementsCompared(TorchDispatchMode):
@@ -108,13 +109,13 @@ def certain() -> torch.Tensor:
 def test_many_equal_points_are_compared_once_each(name, log_probs, monkeypatch):
     compared = ElementsCompared()
 
-    def counted(*args, uncounted=Pool.first_best):
+    def counted(*args, uncounted=Pool.best_rank):
         with compared:
             return uncounted(*args)
 
-    monkeypatch.setattr(Pool, "first_best", counted)
+    monkeypatch.setattr(Pool, "best_rank", counted)
     for module in ("kbald", "batchbald"):  # all tie, so all are evaluated: at once, to save time
         monkeypatch.setattr(importlib.import_module(f"alkbald.acquisition.{module}"), "_BLOCK", 20_000)
-    batch = METHODS[name](log_probs, 200, **TYING[name])
+    batch = METHODS[name](log_probs, 200, generator=generator(), **TYING[name])
     assert batch.indices == list(range(200))  # each kind, and then copies from the lowest index on
     assert 0 < compared.count < 4 * log_probs.numel()  # all pairs: 100 times as many and more

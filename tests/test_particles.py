@@ -1,0 +1,183 @@
+"""Outcome particles: against enumeration, and what resampling and merging must keep."""
+
+import brute_force
+import pytest
+import torch
+from conftest import generator, random_log_probs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from alkbald import particles as particles_module
+from alkbald.particles import ChildParticles, OutcomeParticles
+from alkbald.probabilities import entropy
+
+
+def test_particles_hold_every_outcome_with_its_probability_and_posterior():
+    log_probs = random_log_probs(2, 5, 3)
+    probs = log_probs.exp()
+    particles = OutcomeParticles.prior(5, probs).extended(probs[0]).extended(probs[1])
+    joint = (probs[0].T[:, None] * probs[1].T[None]).flatten(0, 1)  # [9, K]
+    assert torch.allclose(particles.weights, joint.mean(-1))
+    assert torch.allclose(particles.posterior, joint / joint.sum(-1, keepdim=True))
+
+
+@pytest.mark.parametrize("tile", [1, 100, 2**18])
+def test_predictive_entropy_is_that_of_the_joint_less_the_batch_in_any_tiles(tile, monkeypatch):
+    monkeypatch.setattr(particles_module, "TILE", tile)
+    monkeypatch.setattr(particles_module, "_tiles", {})
+    log_probs = random_log_probs(7, 5, 3)
+    probs = log_probs.exp()
+    particles = OutcomeParticles.prior(5, probs)
+    for point in (0, 1, 0, 1, 0, 1, 0):  # 3^7 particles: more than one tile of rows
+        particles = particles.extended(probs[point])
+    entropies = particles.predictive_entropy(probs.transpose(0, 1))
+    particles = OutcomeParticles.prior(5, probs).extended(probs[0]).extended(probs[1])
+    for n in range(7):
+        expected = brute_force.joint_entropy(log_probs[[0, 1, n]]) - brute_force.joint_entropy(log_probs[:2])
+        assert particles.predictive_entropy(probs.transpose(0, 1))[n].item() == pytest.approx(expected, abs=1e-10)
+        points = log_probs[[0, 1, 0, 1, 0, 1, 0]]
+        expected = brute_force.joint_entropy(torch.cat([points, log_probs[n : n + 1]])) - brute_force.joint_entropy(
+            points
+        )
+        assert n > 1 or entropies[n].item() == pytest.approx(expected, abs=1e-9)
+
+
+def exact_particles(seed=0):
+    probs = random_log_probs(6, 8, 4, seed).exp()
+    particles = OutcomeParticles.prior(8, probs)
+    for point in probs:
+        particles = particles.extended(point)
+    return particles
+
+
+def test_reduction_keeps_what_is_unknown_and_leaves_the_greatest_alone():
+    particles = exact_particles()
+    reduced = particles.reduced(300, generator())
+    assert len(reduced) == 300
+    assert reduced.is_resampled
+    assert reduced.mutual_information() == pytest.approx(particles.mutual_information(), abs=1e-12)
+    level = reduced.remaining_entropy.min() * (1 + 1e-9)
+    greatest = particles.remaining_entropy > level
+    assert 0 < greatest.sum() < 300
+    assert torch.equal(reduced.weights[: greatest.sum()].sort().values, particles.weights[greatest].sort().values)
+    assert torch.allclose(reduced.remaining_entropy[greatest.sum() :], reduced.remaining_entropy.min())
+
+
+def test_reduction_is_without_bias():
+    particles = exact_particles()
+    expectation = particles.weights @ particles.posterior**2
+    estimates = torch.stack(
+        [(r := particles.reduced(50, generator(seed))).weights @ r.posterior**2 for seed in range(400)]
+    )
+    error = estimates.std(0) / 400**0.5
+    assert ((estimates.mean(0) - expectation).abs() < 4.5 * error).all()
+
+
+def test_strata_make_the_error_of_a_gain_smaller(monkeypatch):
+    particles = exact_particles()
+    probs = random_log_probs(20, 8, 4, seed=5).exp().transpose(0, 1).contiguous()
+    sample_entropy = entropy(probs).T
+
+    def gains(seed):
+        state = particles.reduced(60, generator(seed))
+        return state.predictive_entropy(probs) - sample_entropy @ (state.weights @ state.posterior)
+
+    stratified = torch.stack([gains(seed) for seed in range(100)]).std(0).mean()
+    one_stratum = torch.zeros(len(particles), dtype=torch.long)
+    monkeypatch.setattr(particles_module, "_strata", lambda posterior: one_stratum)
+    assert stratified < 0.75 * torch.stack([gains(seed) for seed in range(100)]).std(0).mean()
+
+
+@given(st.integers(1, 60), st.integers(1, 80), st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_reduction_of_any_particles_keeps_their_number_and_what_is_unknown(size, most, seed):
+    weights = torch.rand(size, generator=generator(seed), dtype=torch.float64) ** 8 + 1e-20
+    posterior = (8 * torch.rand(size, 3, generator=generator(seed + 1), dtype=torch.float64)).softmax(-1)
+    particles = OutcomeParticles(weights, posterior)
+    reduced = particles.reduced(most, generator(seed))
+    assert 1 <= len(reduced) <= min(size, most)
+    assert reduced.is_resampled == (size > most)
+    assert reduced.remaining_entropy.sum().item() == pytest.approx(particles.remaining_entropy.sum().item())
+    assert (reduced.weights > 0).all()
+    assert len(particles.reduced(most, generator(seed), resample_above=size)) == size
+
+
+@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 5), st.integers(1, 60), st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_children_are_the_extended_particles_reduced(size, num_samples, classes, most, seed):
+    draws = generator(seed)
+    weights = torch.rand(size, generator=draws, dtype=torch.float64) + 1e-6
+    posterior = (4 * torch.rand(size, num_samples, generator=draws, dtype=torch.float64)).softmax(-1)
+    point = random_log_probs(1, num_samples, classes, seed)[0].exp()
+    particles = OutcomeParticles(weights / weights.sum(), posterior)
+    children, extended = ChildParticles(particles, point), particles.extended(point)
+    assert children.mutual_information() == pytest.approx(extended.mutual_information(), abs=1e-12)
+    few, expected = (these.reduced(most, generator(seed), negligible_entropy=1e-9) for these in (children, extended))
+    assert torch.allclose(few.weights, expected.weights)
+    assert torch.allclose(few.posterior, expected.posterior)
+    assert few.is_resampled == expected.is_resampled
+
+
+def test_particles_that_leave_nothing_unknown_are_dropped():
+    posterior = torch.tensor([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
+    particles = OutcomeParticles(torch.tensor([0.3, 0.3, 0.4]), posterior).reduced(10, generator())
+    assert particles.weights.tolist() == pytest.approx([0.3])
+    assert not particles.is_resampled
+
+
+@pytest.mark.parametrize("num_kept", [0, 20, 10_000])
+def test_merged_particles_bound_gains_from_above(num_kept):
+    probs = random_log_probs(50, 8, 4, seed=3).exp().transpose(0, 1)
+    sample_entropy = entropy(probs).T
+    particles = exact_particles()
+    merged = particles.merged(num_kept)
+    assert len(merged) <= num_kept + 8
+
+    def gains(state):
+        return state.predictive_entropy(probs) - sample_entropy @ (state.weights @ state.posterior)
+
+    assert torch.allclose(merged.weights @ merged.posterior, particles.weights @ particles.posterior)
+    assert (gains(merged) >= gains(particles) - 1e-12).all()
+    assert (gains(particles) >= -1e-12).all()
+    assert (gains(particles) <= particles.remaining_entropy.sum() + 1e-12).all()
+    if num_kept == 10_000:
+        assert torch.allclose(gains(merged), gains(particles))
+
+
+def test_a_device_out_of_memory_gets_smaller_tiles_and_a_line(monkeypatch, caplog):
+    probs = random_log_probs(40, 8, 4, dtype=torch.float64).exp().transpose(0, 1).contiguous()
+    particles = exact_particles()
+    expected = particles.predictive_entropy(probs)
+    sizes = []
+
+    def compute(self, probs, tile, exact=OutcomeParticles._predictive_entropy):
+        sizes.append(tile)
+        if tile > 2**17:
+            raise torch.OutOfMemoryError("out of memory")
+        return exact(self, probs, tile)
+
+    monkeypatch.setattr(OutcomeParticles, "_predictive_entropy", compute)
+    assert torch.allclose(particles.predictive_entropy(probs), expected, atol=1e-12)
+    assert sizes == [2**18, 2**17]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"out of memory: going on with {2**17} matrix elements at a time"
+    ]
+
+
+def test_products_are_float32_whatever_the_program_has_set(monkeypatch):
+    seen = []
+    exact = OutcomeParticles._predictive_entropy
+    monkeypatch.setattr(
+        OutcomeParticles,
+        "_predictive_entropy",
+        lambda *args: seen.append(torch.backends.cuda.matmul.fp32_precision) or exact(*args),
+    )
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "tf32"
+        exact_particles().predictive_entropy(random_log_probs(5, 8, 4).exp().transpose(0, 1).contiguous())
+        assert seen == ["ieee"]
+        assert matmul.fp32_precision == "tf32"
+    finally:
+        matmul.fp32_precision = before
