@@ -4,12 +4,11 @@ import sys
 import brute_force
 import pandas as pd
 import pytest
-from approximation_quality import CHOOSING, METHODS, quality
 from conftest import ROOT, SMALL, make_settings, random_log_probs
 
 from alkbald import loop
-from alkbald.figures import approximation_quality, total_correlation
-from alkbald.tables import load_runs
+from alkbald.reporting.figures.batches import approximation_quality
+from alkbald.studies.approximation_quality import CHOOSING, METHODS, quality
 
 
 def test_scores_and_worth_of_prefixes_are_those_of_enumeration():
