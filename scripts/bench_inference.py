@@ -13,7 +13,6 @@ import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
 
 # isort: split
 import copy
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from alkbald.benchmarking.bench import Bench, Peak
-from alkbald.benchmarking.models import trained_on_mnist
-from alkbald.benchmarking.naive import naive_inference, naive_training
+from alkbald.benchmarking.models import seconds_of_training, trained_on_mnist
+from alkbald.benchmarking.naive import PlainCNN, naive_inference, naive_training
 from alkbald.benchmarking.report import Report, option_parser
 from alkbald.benchmarking.rounds import round_table, run_settings
 from alkbald.data import Data
@@ -33,30 +32,10 @@ from alkbald.errors import errors_in_one_line
 from alkbald.inference import sample_log_probs
 from alkbald.loop import active_learning_round
 from alkbald.measuring import reset_peak_memory
-from alkbald.model import MCDropoutNet, mnist_cnn
+from alkbald.model import MCDropoutNet
 from alkbald.randomness import derived_generator
-from alkbald.training import fit
 
 STEPS_AN_EPOCH = 16
-
-
-def our_epochs(inputs: Tensor, labels: Tensor, epochs: int) -> float:
-    """Seconds that ours takes, its validation left out."""
-    start = time.perf_counter()
-    fitted = fit(
-        mnist_cnn(10, seed=0).to(inputs.device),
-        inputs,
-        labels,
-        inputs,
-        labels,
-        generator=derived_generator("a"),
-        validation_generator=derived_generator("b"),
-        max_epochs=epochs,
-        patience=epochs,
-        epoch_size=64 * STEPS_AN_EPOCH,
-        validation_samples=1,
-    )
-    return time.perf_counter() - start - fitted.seconds_validation
 
 
 def fast_in_bfloat16(device: torch.device) -> bool:
@@ -142,11 +121,11 @@ def training(bench: Bench, data: Data) -> list[dict]:
     medians = bench.medians(
         {
             "naive": lambda: naive_training(inputs, labels, epochs=epochs, steps=STEPS_AN_EPOCH),
-            "ours": lambda: our_epochs(inputs, labels, epochs),
+            "ours": lambda: seconds_of_training(inputs, labels, epochs=epochs, steps=STEPS_AN_EPOCH),
         }
     )
     with FlopCounterMode(display=False) as flops:
-        loss = F.nll_loss(mnist_cnn(10, seed=0)(torch.randn(64, 1, 28, 28)), torch.zeros(64, dtype=torch.long))
+        loss = F.nll_loss(PlainCNN()(torch.randn(64, 1, 28, 28)), torch.zeros(64, dtype=torch.long))
         loss.backward()
     steps = epochs * STEPS_AN_EPOCH
     return [

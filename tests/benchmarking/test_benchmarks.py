@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import bench_inference
 import bench_sharing
 import pytest
 import torch
 from bench_acquisition import comparison_table, growth_table
 from bench_methods import methods_table
-from conftest import ROOT, generator, random_log_probs
+from conftest import ROOT, compose, generator, random_log_probs
 
 from alkbald.acquisition import METHODS, kbald
 from alkbald.benchmarking.bench import Bench
@@ -17,12 +19,14 @@ from alkbald.benchmarking.models import predictions
 from alkbald.benchmarking.naive import naive_inference
 from alkbald.benchmarking.peer_acquisition import peer_2bald
 from alkbald.benchmarking.report import Report, machine
+from alkbald.benchmarking.rounds import run_settings
 from alkbald.errors import DataError
 from alkbald.inference import sample_log_probs
 from alkbald.model import mnist_cnn
 from alkbald.provenance import provenance
 from alkbald.randomness import derived_generator
 from alkbald.reporting.markdown import markdown
+from alkbald.settings import from_config
 
 
 def test_the_peers_modules_are_the_same_network_under_the_same_masks():
@@ -115,6 +119,36 @@ def test_predictions_are_synthetic_where_there_is_no_mnist(tmp_path, monkeypatch
     assert torch.allclose(log_probs.exp().sum(-1), torch.ones(7, 5))
     assert bench.predictions == "synthetic"
     assert bench.rows == [{"what": "inference", "predictions": "synthetic", "N": 7, "K": 5, "seconds": None}]
+
+
+def test_the_table_of_inference_has_naive_and_ours_which_agree():
+    model, inputs = mnist_cnn(10, seed=3), torch.randn(16, 1, 28, 28, generator=generator(1))
+    bench = Bench(torch.device("cpu"), 1)
+    table = bench_inference.inference(bench, model, inputs, {"float32": 1.0, "bfloat16": 1.0}, 2)
+    rows = {row["inference"]: row for row in table}
+    assert {"batchbald_redux, 128 inputs at a time", "ours, fp32"} <= rows.keys()
+    fp32 = rows["ours, fp32"]
+    assert float(fp32["largest difference of log p: from batchbald_redux"]) < 1e-5
+    assert float(fp32["from float64"]) < 1e-5
+    assert float(fp32["MFLOP a pass"]) > 0
+
+
+def test_the_table_of_training_has_naive_and_ours(monkeypatch):
+    monkeypatch.setattr(bench_inference, "STEPS_AN_EPOCH", 1)
+    inputs, labels = torch.randn(20, 1, 28, 28, generator=generator(1)), torch.arange(20) % 10
+    data = SimpleNamespace(pool_inputs=inputs, pool_labels=labels, initial=list(range(20)))
+    table = bench_inference.training(Bench(torch.device("cpu"), 1), data)
+    assert [row["training"] for row in table] == ["naive", "ours"]
+    assert table[0]["ratio"] == "1.00"
+
+
+def test_a_benchmarks_round_has_the_settings_of_the_command_line():
+    settings = run_settings({"precision": "bf16", "training": {"max_epochs": 3}})
+    assert settings == from_config(
+        compose(
+            "method=kbald", "method.order=2", "data=mnist", "precision=bf16", "training.max_epochs=3", "progress=false"
+        )
+    )
 
 
 def test_the_peers_greedy_2bald_is_2bald():
