@@ -5,6 +5,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import bench_acquisition
 import bench_inference
 import bench_sharing
 import pytest
@@ -14,6 +15,7 @@ from bench_methods import methods_table
 from conftest import ROOT, compose, generator, random_log_probs
 
 from alkbald.acquisition import METHODS, kbald
+from alkbald.benchmarking import bench as bench_module
 from alkbald.benchmarking.bench import Bench
 from alkbald.benchmarking.models import predictions
 from alkbald.benchmarking.naive import naive_inference
@@ -158,6 +160,14 @@ def test_the_peers_greedy_2bald_is_2bald():
     assert peer.scores == pytest.approx(ours.scores, abs=1e-6)
 
 
+@pytest.fixture
+def few_outcomes(monkeypatch):
+    """Judges batches by few simulated outcomes: what they are worth is not what is tested."""
+    monkeypatch.setattr(bench_acquisition, "FINE_OUTCOMES", 1000)
+    monkeypatch.setattr(bench_module, "OUTCOMES", 1000)
+
+
+@pytest.mark.usefixtures("few_outcomes")
 def test_tables_have_a_row_a_method_size_and_pool():
     bench = Bench(torch.device("cpu"), 1)
     bench.predictions = "random"
@@ -176,6 +186,7 @@ def test_tables_have_a_row_a_method_size_and_pool():
     assert markdown(growth).count("\n") == 3
 
 
+@pytest.mark.usefixtures("few_outcomes")
 def test_every_method_is_timed_at_its_configured_settings():
     bench = Bench(torch.device("cpu"), 1)
     bench.predictions = "random"
