@@ -17,11 +17,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import torch
-from bench_inference import Bench, round_settings, round_table
-from benchmarking import Report, parser, trained_on_mnist
 
+from alkbald.benchmarking.bench import Bench
+from alkbald.benchmarking.models import trained_on_mnist
+from alkbald.benchmarking.report import Report, option_parser
+from alkbald.benchmarking.rounds import round_table, run_settings
+from alkbald.cli import errors_in_one_line
 from alkbald.data import Data
-from alkbald.errors import errors_in_one_line
 from alkbald.measuring import reset_peak_memory
 from alkbald.model import MCDropoutNet
 from alkbald.randomness import derived_generator
@@ -90,7 +92,7 @@ def rounds(newer: SimpleNamespace, older: SimpleNamespace, data: Data, device: t
     """Round 0 of `python run.py`, part by part: older, newer, and the share of its time that the newer takes."""
     tables = {}
     for name, package in (("older", older), ("newer", newer)):
-        settings = round_settings(package.settings, "fp32", device)
+        settings = run_settings({"device": str(device)}, package.settings)
         reset_peak_memory(device)
         row, *_ = package.loop.active_learning_round(settings, data, data.initial, 0)
         tables[name] = round_table(settings, row, data)
@@ -105,7 +107,7 @@ def rounds(newer: SimpleNamespace, older: SimpleNamespace, data: Data, device: t
 
 
 def main() -> None:
-    options = parser(__doc__, "runs/bench_beside", quick="no whole round")
+    options = option_parser(__doc__, "runs/bench_beside", quick="no whole round")
     options.add_argument("older", type=Path, help="a checkout of the older commit")
     arguments = options.parse_args()
     device = torch.device(arguments.device)

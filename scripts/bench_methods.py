@@ -14,14 +14,15 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from bench_acquisition import Bench
-from benchmarking import Report, parser
 from omegaconf import OmegaConf
 
 from alkbald.acquisition import METHODS, Batch, Method
-from alkbald.errors import errors_in_one_line
+from alkbald.benchmarking.bench import Bench
+from alkbald.benchmarking.models import predictions
+from alkbald.benchmarking.report import Report, option_parser
+from alkbald.benchmarking.rounds import CONFIGS
+from alkbald.cli import errors_in_one_line
 
-CONFIGS = Path(__file__).parents[1] / "configs" / "method"
 BATCH_SIZE = 10
 
 
@@ -35,9 +36,9 @@ def methods_table(bench: Bench, log_probs: torch.Tensor) -> list[dict]:
     """A row a method: seconds, peak memory above the input, and what its batch is worth."""
     table = []
     for name, method in METHODS.items():
-        options = OmegaConf.to_object(OmegaConf.load(CONFIGS / f"{name}.yaml"))
+        options = OmegaConf.to_object(OmegaConf.load(CONFIGS / "method" / f"{name}.yaml"))
         options.pop("name")
-        batch, row = bench.measure(name, log_probs, partial(select, method, log_probs, options))
+        batch, row = bench.selection(name, log_probs, partial(select, method, log_probs, options))
         table.append(
             {
                 "method": name,
@@ -53,7 +54,7 @@ def methods_table(bench: Bench, log_probs: torch.Tensor) -> list[dict]:
 
 
 def main() -> None:
-    options = parser(__doc__, "runs/bench_methods", quick="one measurement of each, without a warm-up")
+    options = option_parser(__doc__, "runs/bench_methods", quick="one measurement of each, without a warm-up")
     options.add_argument("--pool", type=int, default=60_000)
     arguments = options.parse_args()
     device = torch.device(arguments.device)
@@ -67,7 +68,7 @@ def main() -> None:
         f"Medians of {repeats} runs{'' if arguments.quick else ' after a warm-up'}. Joint mutual information in nats.",
         bench.rows,
     )
-    log_probs = bench.predict(arguments.data, 2, arguments.pool, 100)
+    log_probs = predictions(bench, arguments.data, 2, arguments.pool, 100)
     title = f"{BATCH_SIZE} of {len(log_probs):,} points, K = 100: {bench.predictions}"
     report.add(title, methods_table(bench, log_probs))
     print(report.text())

@@ -23,13 +23,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from benchmarking import Report, parser
-from omegaconf import OmegaConf
 
+from alkbald.benchmarking.report import Report, option_parser
+from alkbald.benchmarking.rounds import run_settings
+from alkbald.cli import errors_in_one_line
 from alkbald.data import load
-from alkbald.errors import UserError, errors_in_one_line
-from alkbald.loop import active_learning_round, prepared_device
-from alkbald.settings import from_config
+from alkbald.devices import prepared_device
+from alkbald.errors import UserError
+from alkbald.loop import active_learning_round
 from alkbald.waiting import CHOICES, SPIN_COUNT
 
 DEFAULT = "libgomp's default"
@@ -49,18 +50,14 @@ QUICK = 4  # the first of them
 
 def make_rounds(epochs: int, threads: int | None) -> None:
     """In a process of its own: says `ready`, then makes a round for every line it reads, and prints its seconds."""
-    config = OmegaConf.load(Path(__file__).parents[1] / "configs/config.yaml")
-    del config["defaults"], config["hydra"]
     changes = {
-        "method": {"name": "kbald", "order": 2},
         "data": {"name": "digits", "validation_size": 300},
         "training": {"max_epochs": epochs, "patience": epochs},
         "threads": threads,
         "device": "cpu",
-        "progress": False,
     }
-    settings = from_config(OmegaConf.merge(config, changes))
-    data = load(**vars(settings.data), device=prepared_device(settings))
+    settings = run_settings(changes)
+    data = load(**vars(settings.data), device=prepared_device(settings.device, threads=settings.threads))
     active_learning_round(settings, data, data.initial, 0)  # warm-up
     print("ready", flush=True)
     for _ in sys.stdin:
@@ -130,8 +127,8 @@ def slowest(processes: list[Process], limit: float | None = None) -> float | Non
     return max(map(float, seconds))
 
 
-class Bench:
-    """Measurements, which are collected in `rows`."""
+class RunsAtOnce:
+    """Times rounds that start at once; `rows` collects the measurements."""
 
     def __init__(self, epochs: int, limit: float):
         self._epochs, self._limit = epochs, limit
@@ -176,7 +173,9 @@ class Bench:
 
 
 def main() -> None:
-    options = parser(__doc__, "runs/bench_sharing", quick=f"1 and 2 at once, the first {QUICK} settings, once each")
+    options = option_parser(
+        __doc__, "runs/bench_sharing", quick=f"1 and 2 at once, the first {QUICK} settings, once each"
+    )
     options.set_defaults(repeats=3)
     options.add_argument("--epochs", type=int, default=10, help="of a round")
     options.add_argument("--limit", type=float, default=15, help="times one alone, after which rounds are ended")
@@ -189,7 +188,7 @@ def main() -> None:
     settings, most, repeats = [*SETTINGS], 3, arguments.repeats
     if arguments.quick:
         settings, most, repeats = settings[:QUICK], 2, 1
-    bench = Bench(arguments.epochs, arguments.limit)
+    timings = RunsAtOnce(arguments.epochs, arguments.limit)
     report = Report(
         Path(arguments.output),
         torch.device("cpu"),
@@ -198,12 +197,12 @@ def main() -> None:
         f"Seconds of the slowest of the rounds that start at once ({arguments.epochs} epochs, digits, 2-BALD 10), and "
         "how many times as long that is as one alone with libgomp's default, measured right before. Medians of "
         f"{repeats}; rounds that took {arguments.limit:g} times as long were ended.",
-        bench.rows,
+        timings.rows,
     )
     with Process(arguments.epochs, DEFAULT) as reference:
         for setting in settings:
-            bench.measure(reference, setting, most, repeats)
-    report.add(f"1 to {most} runs at once", bench.table())
+            timings.measure(reference, setting, most, repeats)
+    report.add(f"1 to {most} runs at once", timings.table())
     print(report.text())
 
 

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 from alkbald import information, loop
 from alkbald.acquisition import METHODS, Batch, kbald_scores
 from alkbald.data import load
+from alkbald.devices import prepared_device
 from alkbald.inference import evaluate, sample_log_probs
+from alkbald.information.probabilities import check_probabilities
 from alkbald.model import MCDropoutModel, MCDropoutNet, Stage, mnist_cnn
-from alkbald.probabilities import check_probabilities
 
 
 class WithoutStages(MCDropoutModel):
@@ -193,7 +194,7 @@ def training(tmp_path_factory):
     """A short training on the CPU: its weights, and how it went."""
     settings = make_settings(tmp_path_factory.mktemp("training"), *SMALL)
     data = load(**vars(settings.data))
-    model, fitted = loop.trained(settings, data, data.initial, 0)
+    model, fitted = loop.train(settings, data, data.initial, 0)
     return model.state_dict(), fitted
 
 
@@ -219,7 +220,7 @@ def test_a_round(device, trained_already, tmp_path, method):
     rounds = []
     for where in ("cpu", "cuda"):
         settings = make_settings(tmp_path, *SMALL, f"method={method}", f"device={where}", "pool_sample=200")
-        data = load(**vars(settings.data), device=loop.prepared_device(settings))
+        data = load(**vars(settings.data), device=prepared_device(where))
         rounds.append(loop.active_learning_round(settings, data, list(data.initial), 1))
     (expected, points, _), (row, points_of_device, _) = rounds
     margin = 1e-4  # predictions differ by rounding, and BatchBALD resamples outcomes of nearly the same weight

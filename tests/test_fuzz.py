@@ -18,8 +18,9 @@ from omegaconf import OmegaConf
 from test_data import publish, small_archives
 
 from alkbald.acquisition import METHODS
+from alkbald.cli import line_for_user
 from alkbald.data import load
-from alkbald.errors import DataError, RecordError, told
+from alkbald.errors import DataError, RecordError
 from alkbald.records.run import Run, run_folder
 from alkbald.records.status import status
 from alkbald.settings import flat_keys, from_config
@@ -60,7 +61,7 @@ def test_any_value_of_any_setting(config, changes):
             OmegaConf.update(changed, key, value, merge=False)
         checked = from_config(changed)
     except Exception as error:
-        if (line := told(error)) is None:
+        if (line := line_for_user(error)) is None:
             raise
         assert "\n" not in line
         OUTCOMES["settings refused"] += 1
@@ -85,7 +86,7 @@ def test_any_command_line(overrides):
     try:
         from_config(compose("data=digits", *overrides))
     except Exception as error:
-        if (line := told(error)) is None:
+        if (line := line_for_user(error)) is None:
             raise
         assert "\n" not in line
         OUTCOMES["command lines refused"] += 1

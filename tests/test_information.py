@@ -18,8 +18,8 @@ from alkbald.information import (
     pairwise_mutual_information,
     total_correlation,
 )
-from alkbald.particles import OutcomeParticles
-from alkbald.probabilities import check_probabilities
+from alkbald.information.particles import OutcomeParticles
+from alkbald.information.probabilities import check_probabilities
 
 DTYPES = [torch.float32, torch.float64]
 

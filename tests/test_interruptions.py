@@ -126,7 +126,7 @@ sys.meta_path.insert(0, Sender())
 """
 
 
-@pytest.mark.parametrize("module", ["hydra", "alkbald.sweeps", "hydra_plugins", "torch", "torchvision", "alkbald.loop"])
+@pytest.mark.parametrize("module", ["hydra", "alkbald.cli", "hydra_plugins", "torch", "torchvision", "alkbald.loop"])
 def test_a_signal_amid_the_imports_is_told_in_a_line_too(module, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(SIGNAL_AMID_IMPORTS.format(module=module))
     path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])

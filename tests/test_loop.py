@@ -27,20 +27,20 @@ class Watched(NamedTuple):
 def run_of(tmp_path_factory) -> Callable[[str], Watched]:
     """The whole run of a method, made when it is first asked for."""
     out = tmp_path_factory.mktemp("runs")
-    predict = loop.sample_log_probs
+    score = loop.score
 
     @cache
     def watched(method: str) -> Watched:
         weights = []
 
-        def watch(model, *args, **kwargs):
-            weights.append({name: weight.clone() for name, weight in model.state_dict().items()})
-            return predict(model, *args, **kwargs)
+        def watch(settings, posterior, *args, **kwargs):
+            weights.append({name: weight.clone() for name, weight in posterior.state_dict().items()})
+            return score(settings, posterior, *args, **kwargs)
 
         with pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.setattr(loop, "sample_log_probs", watch)
+            monkeypatch.setattr(loop, "score", watch)
             run = loop.run(make_settings(out, f"method={method}", *SMALL))
-        return Watched(run, weights[1])  # the warm-up predicts before the first round
+        return Watched(run, weights[0])
 
     return watched
 

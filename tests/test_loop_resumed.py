@@ -8,6 +8,7 @@ from conftest import SMALL, make_settings, rounds_of
 
 from alkbald import loop
 from alkbald.errors import RecordError, TrainingDiverged
+from alkbald.model import MCDropoutNet
 from alkbald.records.run import Run, run_folder
 from alkbald.settings import Settings
 
@@ -93,7 +94,13 @@ def test_points_that_are_not_of_these_data_are_refused(whole_run, tmp_path):
 
 def test_predictions_that_are_not_finite_end_the_run_and_leave_its_record(whole_run, tmp_path, monkeypatch):
     settings = longer(whole_run, tmp_path)
-    monkeypatch.setattr(loop, "predictions", lambda *_, **__: torch.full((10, 8, 10), torch.nan))
+    log_probs = MCDropoutNet.log_probs
+
+    def broken(self, inputs, num_samples, **options):
+        return log_probs(self, inputs, num_samples, **options) * (torch.nan if num_samples == 8 else 1)
+
+    monkeypatch.setattr(loop, "_warm_up", lambda *_: None)
+    monkeypatch.setattr(MCDropoutNet, "log_probs", broken)
     with pytest.raises(TrainingDiverged, match="round 2: predictions are not finite on the pool"):
         loop.run(settings)
     run = Run(settings)

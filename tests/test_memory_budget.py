@@ -13,7 +13,7 @@ from alkbald.acquisition import METHODS, pool
 from alkbald.acquisition.kbald import TablesTooLarge, check_tables, table_rows
 from alkbald.acquisition.pool import Pool, checked_budget
 from alkbald.errors import SettingsError
-from alkbald.particles import ChildParticles, OutcomeParticles
+from alkbald.information.particles import ChildParticles, OutcomeParticles
 from alkbald.settings import check_method_size
 
 BUDGETED = sorted(

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alkbald import particles as particles_module
-from alkbald.particles import ChildParticles, OutcomeParticles
-from alkbald.probabilities import entropy
+from alkbald.information.particles import ChildParticles, OutcomeParticles
+from alkbald.information.probabilities import entropy
 
 
 def test_particles_hold_every_outcome_with_its_probability_and_posterior():

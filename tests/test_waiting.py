@@ -10,8 +10,8 @@ from conftest import ROOT
 from alkbald.waiting import CHOICES, SPIN_COUNT
 
 ENTRY_POINTS = ["run.py", *sorted(f"scripts/{path.name}" for path in (ROOT / "scripts").glob("*.py"))]
-#: Share code with the others; nobody starts them. Or read records, for which they need no PyTorch.
-WITHOUT_PYTORCH = {"scripts/benchmarking.py", "scripts/learning_curves.py", "scripts/make_figures.py"}
+#: These read records, for which they need no PyTorch.
+WITHOUT_PYTORCH = {"scripts/learning_curves.py", "scripts/make_figures.py"}
 
 #: In the place of PyTorch: says what libgomp would read, and ends the process.
 STUB = "import os; os.write(1, f\"reads {os.environ.get('GOMP_SPINCOUNT')}\".encode()); os._exit(0)"

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
 from alkbald.acquisition.pool import Pool
 from alkbald.devices import float32_products
-from alkbald.particles import ChildParticles, OutcomeParticles
+from alkbald.information.particles import ChildParticles, OutcomeParticles
 
 #: Candidates evaluated at a time: enough for a matrix product, few enough that the bounds can stop early.
 _BLOCK = 64

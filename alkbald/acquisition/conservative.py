@@ -11,7 +11,7 @@ from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
 from alkbald.acquisition.pool import Pool
-from alkbald.particles import OutcomeParticles
+from alkbald.information.particles import OutcomeParticles
 
 #: Ranks looked at together.
 _BLOCK = 1024

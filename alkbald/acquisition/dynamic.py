@@ -17,7 +17,7 @@ from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
 from alkbald.acquisition.kbald import TablesTooLarge, check_tables, kbald, kbald_scores, table_rows
 from alkbald.acquisition.pool import checked_budget
 from alkbald.information import joint_mutual_information
-from alkbald.probabilities import check_shape
+from alkbald.information.probabilities import check_shape
 
 #: Of 3-BALD from 2-BALD, relative to the score.
 _DIVERGENCE = 0.3

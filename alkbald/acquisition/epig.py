@@ -10,7 +10,7 @@ from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size
 from alkbald.acquisition.pool import Pool
-from alkbald.particles import OutcomeParticles
+from alkbald.information.particles import OutcomeParticles
 
 #: Points scored at a time.
 _BLOCK = 1024

@@ -11,8 +11,8 @@ from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
 from alkbald.acquisition.pool import Pool, checked_budget, outcome_bytes
-from alkbald.particles import OutcomeParticles
-from alkbald.probabilities import check_shape
+from alkbald.information.particles import OutcomeParticles
+from alkbald.information.probabilities import check_shape
 
 #: Points evaluated at a time: enough for a matrix product, few enough that lazy evaluation can stop early.
 _BLOCK = 1024

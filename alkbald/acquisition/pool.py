@@ -16,7 +16,7 @@ from torch import Tensor
 from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.duplicates import Duplicates
 from alkbald.devices import float32_products, retry_smaller
-from alkbald.probabilities import TINY, check_shape, checked_sums, entropy
+from alkbald.information.probabilities import TINY, check_shape, checked_sums, entropy
 
 #: Elements of log_probs that a pass reads at a time: what stays in a core's cache between the operations of the pass.
 _CHUNK = 2**19

@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, check_batch_size
 from alkbald.acquisition.pool import Pool
-from alkbald.probabilities import TINY
+from alkbald.information.probabilities import TINY
 
 
 def power_bald(

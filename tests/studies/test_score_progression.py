@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, random_log_probs
-from score_progression import progression
 
 from alkbald.acquisition import kbald
 from alkbald.information import interaction_information, mutual_information
+from alkbald.studies.score_progression import progression
 
 
 def test_scores_are_bald_less_the_pairs():

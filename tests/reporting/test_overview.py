@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
-from alkbald.reporting.overview import overview
+from alkbald.reporting.figures.overview import overview
 
 ACCURACIES = {"2bald": [[0.7, 0.9], [0.6, 0.95], [0.8, 0.94]], "random": [[0.7, 0.8], [0.72, 0.82]]}
 TIMES = pd.DataFrame(

@@ -5,11 +5,11 @@ import sys
 import brute_force
 import pandas as pd
 import pytest
-from ceiling import worth
 from conftest import ROOT, SMALL, make_figures, make_settings, random_log_probs
 
 from alkbald import loop
 from alkbald.acquisition import batchbald
+from alkbald.studies.ceiling import worth
 
 
 def test_batches_are_judged_by_the_samples_that_chose_them_and_by_others():
@@ -48,10 +48,10 @@ def test_from_runs_to_the_studys_figure_and_table(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--largest", "0"], "--largest must be from 1 to the"),
-        (["--largest", "20", "--pool", "10"], "--largest must be from 1 to the 10 points of the pool, got 20"),
-        (["--samples", "0"], "--samples must be at least 1"),
-        (["--outcomes", "1"], "--samples must be at least 1, --outcomes at least 2"),
+        (["--largest", "0"], "largest must be from 1 to the"),
+        (["--largest", "20", "--pool", "10"], "largest must be from 1 to the 10 points of the pool, got 20"),
+        (["--samples", "0"], "samples must be at least 1"),
+        (["--outcomes", "1"], "samples must be at least 1, outcomes at least 2"),
     ],
 )
 def test_sizes_that_cannot_be_are_refused(small_runs, arguments, message):

@@ -5,8 +5,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alkbald.figures import NAMES
-from alkbald.tables import CURVE, by_trial, interpolated, interval_of_mean
+from alkbald.reporting.names import method_name
+from alkbald.reporting.rounds import CURVE, by_trial, interpolated
+from alkbald.reporting.tables import interval_of_mean
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too; baselines and the reference code are grey.
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#8C8C8C"
@@ -37,7 +38,7 @@ def _accuracy(axes: Axes, rounds: pd.DataFrame) -> None:
         half = table.apply(lambda at: interval_of_mean(at.dropna()), axis=1).where(table.count(axis=1) > 2)
         colour, style = _CURVES.get(method, (_GREY, ":"))
         trials = f"{table.shape[1]} {'trial' if table.shape[1] == 1 else 'trials'}"
-        axes.plot(mean.index, mean, color=colour, linestyle=style, label=f"{NAMES[method]} {acq_size} ({trials})")
+        axes.plot(mean.index, mean, color=colour, linestyle=style, label=f"{method_name(method)} {acq_size} ({trials})")
         axes.fill_between(mean.index, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
     axes.set(xlabel="labelled images", ylabel="test accuracy", ylim=(0.65, 1))
     axes.set_title("Accuracy: mean and 95% interval", loc="left")

@@ -1,23 +1,29 @@
 import subprocess
 import sys
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT, SMALL, make_settings
 
 from alkbald import loop
-from alkbald.figures import (
-    acquired_images,
+from alkbald.reporting.figures.batches import (
     approximation_quality,
     bald_beside_batchbald,
     ceiling,
-    dynamic_batch_sizes,
-    learning_curves,
     score_progression,
     total_correlation,
 )
-from alkbald.tables import load_runs
+from alkbald.reporting.figures.curves import dynamic_batch_sizes, learning_curves
+from alkbald.reporting.figures.images import acquired_images
+from alkbald.reporting.rounds import load_runs
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    yield
+    plt.close("all")
 
 
 def test_a_curve_a_method_with_its_mean(small_runs):
@@ -59,6 +65,26 @@ def test_the_script_prints_tables_and_writes_a_picture(small_runs, tmp_path):
     failed = subprocess.run([*script, str(tmp_path / "none")], cwd=ROOT, capture_output=True, text=True, check=False)
     assert failed.returncode == 2
     assert failed.stderr.startswith("error: no run")
+
+
+@pytest.mark.parametrize(
+    ("data", "title"),
+    [
+        ("mnist", "MNIST"),
+        ("emnist", "EMNIST"),
+        ("fashion_mnist", "Fashion-MNIST"),
+        ("repeated_mnist", "Repeated MNIST"),
+        ("digits", "digits"),
+        ("cifar10", "cifar10"),  # one that a user has added
+    ],
+)
+def test_data_sets_are_written_as_people_write_them(data, title):
+    rounds = rounds_of("bald", 0, labelled=[20, 60], accuracy=[0.5, 0.7], batch=[40, None])
+    (axes,) = learning_curves(rounds.assign(data=data, variant="")).axes
+    assert axes.get_title(loc="left") == title
+    both = pd.concat([rounds.assign(data=name, variant="") for name in (data, "svhn")])
+    (axes,) = learning_curves(both).axes
+    assert [*drawn(axes)] == [f"BALD 40, {name} (1 trial)" for name in (title, "svhn")]
 
 
 def test_runs_of_different_settings_are_different_curves(tmp_path):
@@ -155,3 +181,11 @@ def test_total_correlation_marks_batches_that_use_up_log_k():
     assert drawn(whole) == {"BALD 40 (1 trial)": [1.0, 4.0]}
     assert drawn(share)["BALD 40 (1 trial)"] == pytest.approx([0.25, 4 / 8.6])
     assert whole.collections[0].get_offsets().tolist() == [[60, 4.0]]
+
+
+def test_total_correlation_is_that_of_the_records(small_runs):
+    rounds = load_runs([small_runs])
+    axes = total_correlation(rounds, ["bald-10", "kbald-10", "2bald-10"]).axes[0]
+    assert [line.get_label() for line in axes.lines] == ["BALD 10 (2 trials)", "kbald 10 (1 trial)"]
+    expected = rounds[(rounds["method"] == "bald") & (rounds["labelled"] == 20)]["total_correlation"].mean()
+    assert axes.lines[0].get_ydata()[0] == pytest.approx(expected)

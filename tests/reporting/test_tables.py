@@ -2,25 +2,18 @@ import math
 
 import pandas as pd
 import pytest
-from conftest import ROOT, SMALL, make_settings
 
-from alkbald import loop
-from alkbald.errors import RecordError
-from alkbald.tables import (
+from alkbald.reporting.rounds import by_trial, interpolated, unfinished
+from alkbald.reporting.tables import (
     PUBLISHED_DEVIATION,
-    beside_published,
-    by_trial,
-    interpolated,
+    compared_with_published,
     interval_of_mean,
     labels_needed,
-    load_runs,
     mean_accuracy,
     paired_differences,
-    rounds_beside,
     rounds_needed,
+    rounds_to_accuracy,
     summary,
-    trials,
-    unfinished,
 )
 
 GRID = [20, 30, 40]
@@ -34,22 +27,6 @@ def curves():
         "2bald-10": pd.DataFrame({0: [0.5, 0.7, 0.9], 1: [0.6, 0.8, 0.9]}, index=sizes),
         "bald-10": pd.DataFrame({0: [0.5, 0.6, 0.8], 1: [0.6, 0.6, math.nan]}, index=sizes),
     }
-
-
-def test_runs_load_with_what_tells_them_apart(small_runs):
-    rounds = load_runs([small_runs])
-    assert len(rounds) == 6
-    assert set(zip(rounds["method"], rounds["seed"], strict=True)) == {("bald", 0), ("bald", 1), ("kbald", 0)}
-    assert rounds["labelled"].tolist() == [20, 30] * 3
-
-
-def test_trials_are_columns_of_their_curve(small_runs):
-    rounds = load_runs([small_runs])
-    by_name = trials(rounds)
-    assert set(by_name) == {"bald-10", "kbald-10"}
-    assert by_name["bald-10"].columns.tolist() == [0, 1]
-    of_one = rounds[(rounds["method"] == "bald") & (rounds["seed"] == 1)]
-    assert by_name["bald-10"][1].tolist() == of_one["accuracy"].tolist()
 
 
 def test_between_its_rounds_a_trial_is_interpolated():
@@ -75,19 +52,6 @@ def test_between_its_rounds_a_trial_is_interpolated():
     assert one.loc[0, "trials at 40"] == 0
     assert one.loc[0, "labels to 60%"] == 24  # counted in rounds, as of batches of fixed size
     assert one.loc[0, "area"] == pytest.approx((0.5 + 0.8) / 2)  # on the grid's sizes alone
-
-
-def test_runs_of_different_settings_are_not_compared(tmp_path):
-    for override in ("pool_sample=null", "pool_sample=500"):
-        loop.run(make_settings(tmp_path, *SMALL, override, "max_labels=20"))
-    with pytest.raises(RecordError, match="differ in variant"):
-        trials(load_runs([tmp_path]))
-
-
-def test_a_copy_of_a_run_is_not_a_trial(small_runs):
-    rounds = load_runs([small_runs])
-    with pytest.raises(RecordError, match="two runs of one curve and seed"):
-        trials(pd.concat([rounds, rounds]))
 
 
 def test_interval_is_students():
@@ -130,7 +94,7 @@ def test_rounds_beside_a_reference_are_ours_less_its():
             "accuracy": [0.5, 0.6, 0.7, 0.9, 0.5, 0.6, 0.9, 0.9] + [0.5, 0.95] * 2,
         }
     )
-    table = rounds_beside(rounds, "2bald-10", ["bald-40", "2bald-10", "random-10"], [0.9, 0.93]).set_index("curve")
+    table = rounds_to_accuracy(rounds, "2bald-10", ["bald-40", "2bald-10", "random-10"], [0.9, 0.93]).set_index("curve")
     first = table[table["accuracy"] == 0.9]
     assert first["rounds"].to_dict() == {"bald-40": 1.0, "2bald-10": 2.5}
     assert first["labels up to"].to_dict() == {"bald-40": 60, "2bald-10": 50}
@@ -174,7 +138,7 @@ def test_differences_are_of_pairs(curves):
 
 def test_beside_published_in_standard_errors(curves):
     published = pd.DataFrame({"curve": ["2bald-10", "bald-10", "none-5"], "labelled": [30, 40, 30], "accuracy": 0.7})
-    table = beside_published(curves, published).set_index("curve")
+    table = compared_with_published(curves, published).set_index("curve")
     error = math.sqrt(0.005 / 2 + PUBLISHED_DEVIATION**2 / 5)  # 0.7 and 0.8: s^2 = 0.005
     assert table.loc["2bald-10", "in standard errors"] == pytest.approx(0.05 / error)
     assert table.loc["bald-10", "in standard errors"] == pytest.approx(0.1 / (PUBLISHED_DEVIATION * math.sqrt(1.2)))
@@ -184,12 +148,5 @@ def test_beside_published_in_standard_errors(curves):
 def test_few_trials_that_are_alike_are_not_taken_for_certain(curves):
     alike = {"2bald-10": curves["2bald-10"].assign(**{"1": curves["2bald-10"][0]})[[0, "1"]]}
     published = pd.DataFrame({"curve": ["2bald-10"], "labelled": [30], "accuracy": [0.69]})
-    table = beside_published(alike, published)
+    table = compared_with_published(alike, published)
     assert table.loc[0, "in standard errors"] == pytest.approx(0.01 / (PUBLISHED_DEVIATION * math.sqrt(0.7)))
-
-
-def test_the_committed_runs_load():
-    """Records outlive the version that wrote them."""
-    rounds = load_runs([ROOT / "results"])
-    assert set(rounds["method"]) >= {"2bald", "batchbald", "random"}
-    assert rounds["accuracy"].between(0, 1).all()

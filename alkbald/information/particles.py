@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from alkbald.devices import float32_products, retry_smaller
-from alkbald.probabilities import TINY, entropy
+from alkbald.information.probabilities import TINY, entropy
 
 #: Elements of a matrix product that a CPU handles at a time, so that they stay in cache.
 TILE = 2**18

@@ -2,13 +2,10 @@
 
 import filecmp
 import re
-import subprocess
-import sys
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
-import pytest
 from conftest import ROOT, SMALL, make_figures, make_settings
 
 from alkbald import loop
@@ -122,58 +119,3 @@ def test_of_nothing_nothing_is_made(tmp_path):
     done = make_figures("--results", tmp_path / "none", "--output", tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: nothing to make figures of")
-
-
-def test_images_of_what_was_acquired(tmp_path, mnist_root):
-    """The published pixels come back from the table, for the points of the runs' first round."""
-    from acquired_images import acquired_batches, read_images
-
-    from alkbald.data import SOURCES
-
-    out = tmp_path / "learning_curves"
-    for method in ("bald", "2bald"):
-        settings = make_settings(
-            out, *SMALL, f"method={method}", "data=mnist", f"data.root={mnist_root}", "pool_sample=100", "max_labels=30"
-        )
-        loop.run(settings)
-    command = [sys.executable, "scripts/acquired_images.py", tmp_path, "--data", mnist_root]
-    subprocess.run([*map(str, command)], cwd=ROOT, check=True, capture_output=True)
-    images = read_images(tmp_path / "acquired_images" / "images.csv")
-    batches = acquired_batches(tmp_path)
-    assert set(batches) == {"bald", "2bald"}
-    source = SOURCES["mnist"](mnist_root)
-    for batch in batches.values():
-        assert len(batch) == 10
-        for index, label in zip(batch["index"], batch["label"], strict=True):
-            assert np.array_equal(images[index], (source.train_images[index, 0] * 255).round().byte().numpy())
-            assert source.train_labels[index] == label
-    assert make_figures("--results", tmp_path, "--only", "acquired").returncode == 0
-    assert (tmp_path / "figures" / "acquired.png").stat().st_size > 10_000
-
-
-def test_table_1_of_a_small_pool(tmp_path):
-    small = ["data=digits", "acq_size=4", "num_samples=10", "training.max_epochs=2", "progress=false"]
-    command = [sys.executable, "scripts/table1.py", "experiment=table1", *small, f"out={tmp_path}"]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    times = pd.read_csv(tmp_path / "table1" / "times.csv").set_index(["what", "B"])
-    for method in ("2-BALD", "BatchBALD"):  # few points: both enumerate, and choose alike
-        for size in (2, 4):
-            ours, peer = (times.loc[f"{method}, {whose}", size] for whose in ("ours", "batchbald_redux"))
-            assert ours["N"] == peer["N"] == 1347  # without validation all images are pool
-            assert ours["joint MI"] == pytest.approx(peer["joint MI"])
-            assert ours["score"] == pytest.approx(peer["score"], abs=1e-5)
-    assert make_figures("--results", tmp_path, "--only", "table1").returncode == 0
-    table = pd.read_csv(tmp_path / "figures" / "table1.csv").set_index(["method", "acq_size"])
-    assert table.index.tolist() == [(method, size) for method in ("BatchBALD", "2-BALD", "3-BALD") for size in (2, 4)]
-    row = table.loc["BatchBALD", 4]
-    assert row["ours, min"] == pytest.approx(times.loc["BatchBALD, ours", 4]["seconds"] / 60, rel=1e-5)
-    assert row["ratio"] == pytest.approx(row["batchbald_redux, min"] / row["ours, min"], rel=1e-4)
-    assert table.loc[("3-BALD", 4)].filter(like="min").isna().sum() == 2  # neither the paper nor the peer has one
-    assert (tmp_path / "figures" / "table1.md").read_text().count("| 10,000 |") == 2
-
-
-def test_table_1_refuses_a_batch_larger_than_the_pool(tmp_path):
-    command = [sys.executable, "scripts/table1.py", "experiment=table1", "data=digits", "acq_size=2000"]
-    done = subprocess.run([*command, f"out={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: acq_size must be at most the 1347 points of the pool")

@@ -15,8 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from alkbald.particles import OutcomeParticles
-from alkbald.probabilities import TINY, check_probabilities, entropy
+from alkbald.information.particles import OutcomeParticles
+from alkbald.information.probabilities import TINY, check_probabilities, entropy
 
 #: Outcomes times K that a simulation holds at once: 1 MiB, which stays in cache. A million outcomes at once took five
 #: times as long.

@@ -4,12 +4,11 @@ import sys
 import brute_force
 import pandas as pd
 import pytest
-from approximation_quality import CHOOSING, METHODS, quality
 from conftest import ROOT, SMALL, make_settings, random_log_probs
 
 from alkbald import loop
-from alkbald.figures import approximation_quality, total_correlation
-from alkbald.tables import load_runs
+from alkbald.reporting.figures.batches import approximation_quality
+from alkbald.studies.approximation_quality import CHOOSING, METHODS, quality
 
 
 def test_scores_and_worth_of_prefixes_are_those_of_enumeration():
@@ -63,11 +62,3 @@ def test_a_size_that_no_round_had_is_refused(small_runs):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "has no round with 25 labels, but 20, 30" in done.stderr
-
-
-def test_total_correlation_is_that_of_the_records(small_runs):
-    rounds = load_runs([small_runs])
-    axes = total_correlation(rounds, ["bald-10", "kbald-10", "2bald-10"]).axes[0]
-    assert [line.get_label() for line in axes.lines] == ["BALD 10 (2 trials)", "kbald 10 (1 trial)"]
-    expected = rounds[(rounds["method"] == "bald") & (rounds["labelled"] == 20)]["total_correlation"].mean()
-    assert axes.lines[0].get_ydata()[0] == pytest.approx(expected)

@@ -1,0 +1,61 @@
+"""What a benchmark is asked for, and the report that it writes."""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+from alkbald.records.provenance import provenance, write_provenance
+from alkbald.reporting.markdown import markdown
+
+
+def option_parser(description: str, output: str, quick: str) -> argparse.ArgumentParser:
+    """The options that benchmarks share."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--data", default="data", help="folder with MNIST")
+    options.add_argument("--output", default=output)
+    options.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options.add_argument("--repeats", type=int, default=5)
+    options.add_argument("--quick", action="store_true", help=quick)
+    return options
+
+
+class Report:
+    """Sections of tables, written out whenever one is added: an interrupted run leaves what it measured.
+
+    `rows` are the single measurements, which the caller goes on adding to; they become times.csv.
+    """
+
+    def __init__(self, folder: Path, device: torch.device, title: str, command: str, method: str, rows: list[dict]):
+        self._folder, self._rows, self._device = folder, rows, device
+        source = provenance(device)
+        changes = " with changes" if source["dirty"] else ""
+        self._head = [
+            f"# {title}",
+            "",
+            f"`{command}`, {source['started'][:10]}, commit {(source['commit'] or 'unknown')[:12]}{changes}: "
+            f"{machine(source)}, torch {source['packages']['torch']}. {method}",
+        ]
+        self._sections: list[tuple[str, list[dict]]] = []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, title: str, table: list[dict]) -> None:
+        self._sections.append((title, table))
+        write_provenance(self._folder, self._device)
+        (self._folder / "report.md").write_text(self.text() + "\n")
+        pd.DataFrame(self._rows).to_csv(self._folder / "times.csv", index=False)
+
+    def text(self) -> str:
+        lines = list(self._head)
+        for title, table in self._sections:
+            lines += ["", f"## {title}", "", markdown(table)]
+        return "\n".join(lines)
+
+
+def machine(source: dict[str, Any]) -> str:
+    """The machine of a `provenance`: processors of one name differ, so what PyTorch finds in this one is said too."""
+    cores, threads = source["cores"], source["threads"]
+    cpu = f"{source['processor']} ({source['cpu_capability']}), {threads} threads on {cores} cores"
+    return cpu if source["device"] == source["processor"] else f"{source['device']}; {cpu}"

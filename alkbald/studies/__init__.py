@@ -1,0 +1,1 @@
+"""What the experiments beyond single runs compute, and how it is recorded."""
