@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -108,41 +108,29 @@ def fit(
         TrainingDiverged: the loss, or a prediction in validation, became NaN or infinite.
     """
 
-    def validate(network: Posterior) -> tuple[float, float]:
-        """Validation's accuracy and negative log-likelihood."""
-        evaluation = evaluate(
-            network,
-            validation_inputs,
-            validation_labels,
-            validation_samples,
-            generator=validation_generator,
-            precision=precision,
-        )
-        return evaluation.accuracy, evaluation.nll
-
+    validation = _Validation(
+        inputs=validation_inputs,
+        labels=validation_labels,
+        num_samples=validation_samples,
+        generator=validation_generator,
+        precision=precision,
+    )
     history: list[Epoch] = []
-    seconds_validation = 0.0
     for network in posterior.networks:
         stop = EarlyStopping(network, patience)
         optimise = OPTIMIZERS[optimizer](network.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
-        first = len(history) + 1
-        for epoch in progress(range(first, first + max_epochs)):
-            loss = _train_epoch(network, optimise, inputs, labels, batch_size, epoch_size, generator)
+        for epoch in progress(range(len(history) + 1, len(history) + 1 + max_epochs)):
+            order = epoch_order(len(inputs), epoch_size, generator).to(inputs.device)
+            loss = _train_epoch(network, optimise, inputs, labels, order, batch_size, generator)
             if not math.isfinite(loss):
                 raise TrainingDiverged(f"the training loss is {loss} in epoch {epoch}; try a lower learning rate")
-            accuracy = math.nan
-            if len(validation_inputs):
-                start = time.perf_counter()  # reading the loss has waited for the device, as reading the accuracy will
-                accuracy, nll = validate(network)
-                seconds_validation += time.perf_counter() - start
-                if not math.isfinite(nll):
-                    raise TrainingDiverged(f"predictions are not finite in epoch {epoch}; try a lower learning rate")
+            accuracy = validation.accuracy(network, epoch)
             history.append(Epoch(epoch, loss, accuracy))
             if stop.after(epoch, accuracy):
                 break
         stop.restore()
     posterior.after_training(inputs, labels, validation_inputs, validation_labels, validation_generator)
-    return Fit(len(history), stop.best_epoch, stop.best_accuracy, seconds_validation, history)
+    return Fit(len(history), stop.best_epoch, stop.best_accuracy, validation.seconds, history)
 
 
 def _train_epoch(
@@ -150,12 +138,11 @@ def _train_epoch(
     optimise: torch.optim.Optimizer,
     inputs: Float[Tensor, "N ..."],
     labels: Int[Tensor, " N"],
+    order: Int[Tensor, " E"],
     batch_size: int,
-    epoch_size: int,
     generator: Generator,
 ) -> float:
-    """One epoch of steps; the mean of their losses."""
-    order = epoch_order(len(inputs), epoch_size, generator).to(inputs.device)
+    """One epoch of steps, through the inputs in this order; the mean of their losses."""
     forward = network.training_pass(len(order), generator, inputs.device)
     steps = max(1, len(order) // batch_size)
     loss_sum = inputs.new_zeros(())
@@ -168,6 +155,34 @@ def _train_epoch(
         optimise.step()
         loss_sum += loss.detach()
     return loss_sum.item() / steps
+
+
+class _Validation:
+    """Accuracies on the validation set, and the seconds that they took together.
+
+    Args:
+        options: of `evaluate`; the inputs may be none.
+    """
+
+    def __init__(self, **options: Any):
+        self._options = options
+        self.seconds = 0.0
+
+    def accuracy(self, network: Posterior, epoch: int) -> float:
+        """After an epoch; NaN without inputs.
+
+        Raises:
+            TrainingDiverged: predictions are not finite.
+        """
+        if not len(self._options["inputs"]):
+            return math.nan
+        start = time.perf_counter()  # reading the loss has waited for the device, as reading the accuracy will
+        evaluation = evaluate(network, **self._options)
+        accuracy, nll = evaluation.accuracy, evaluation.nll
+        self.seconds += time.perf_counter() - start
+        if not math.isfinite(nll):
+            raise TrainingDiverged(f"predictions are not finite in epoch {epoch}; try a lower learning rate")
+        return accuracy
 
 
 class EarlyStopping:

@@ -25,7 +25,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 import alkbald
-from alkbald import particles
+from alkbald.information import particles
 
 DEVICE = torch.device("cuda", 0)
 PACKAGE = Path(alkbald.__file__).parent
