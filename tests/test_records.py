@@ -9,19 +9,20 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from conftest import ROOT
+from conftest import ROOT, compose
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 from alkbald import loop
 from alkbald.records.files import read_record
 from alkbald.records.run import Run, find_folder, run_folder
 from alkbald.records.schema import ACQUIRED, EPOCHS, ROUNDS, VERSION, documentation
 from alkbald.records.status import status
-from alkbald.records.versions import LEGACY, METHOD_LEGACY, flat, nested, recorded_settings
+from alkbald.records.versions import LEGACY, METHOD_LEGACY, MODEL_LEGACY, flat, legacy_values, nested, recorded_settings
 from alkbald.reporting.figures.curves import learning_curves
 from alkbald.reporting.rounds import load_runs
-from alkbald.settings import flat_keys, from_record
+from alkbald.settings import flat_keys, from_config, from_record
 
 RECORDS = ROOT / "tests" / "records"
 VERSIONS = range(1, VERSION + 1)
@@ -83,11 +84,17 @@ def test_every_setting_is_in_the_first_version_or_has_a_legacy_value():
     """Fails when a setting has been added and what old runs did has not been said: see `records.versions`."""
     first = flat(yaml.safe_load((folder_of(1) / "config.yaml").read_text()))
     known = {key for key in first if not key.startswith("method.")} | LEGACY.keys()
-    assert set(flat_keys()) - {"method"} == known
+    known_beside_model = {key for key in known if not key.startswith("model.")}
+    assert set(flat_keys()) - {"method", "model"} == known_beside_model
     began_with = yaml.safe_load((RECORDS / "methods.yaml").read_text())
     for path in (ROOT / "configs" / "method").iterdir():
         now = yaml.safe_load(path.read_text()).keys() - {"name"}
         assert now == {*began_with.get(path.stem, []), *METHOD_LEGACY.get(path.stem, {})}, path.stem
+    began_with = yaml.safe_load((RECORDS / "models.yaml").read_text())
+    of_all = {key.removeprefix("model.") for key in known - known_beside_model} | MODEL_LEGACY["cnn"].keys()
+    for path in (ROOT / "configs" / "model").iterdir():
+        now = compose(f"model={path.stem}").model.keys()
+        assert now == {*of_all, *began_with.get(path.stem, []), *MODEL_LEGACY.get(path.stem, {})}, path.stem
 
 
 def test_legacy_values_are_settings_of_their_own():
@@ -103,15 +110,14 @@ def test_a_record_reads_as_settings(version):
     folder = folder_of(version)
     settings = from_record(folder)
     recorded = flat(yaml.safe_load((folder / "config.yaml").read_text()))
-    read = flat(vars(settings) | {key: vars(getattr(settings, key)) for key in ("data", "model", "training")})
+    read = flat(vars(settings) | {key: vars(getattr(settings, key)) for key in ("data", "training")})
     for key, value in read.items():
         if key == "device":
             assert value == "auto"
         elif key in recorded:
             assert value == recorded[key]
         else:
-            legacy = LEGACY | {f"method.{name}": value for name, value in METHOD_LEGACY["dynamic_bald"].items()}
-            assert value == legacy[key]
+            assert value == legacy_values(recorded)[key]
     assert read.keys() >= recorded.keys()
 
 
@@ -119,6 +125,17 @@ def test_a_setting_of_a_method_reads_at_its_legacy_value():
     assert from_record(folder_of(4)).method["memory_budget"] is None
     assert from_record(folder_of(5)).method["memory_budget"] == 2**29
     assert from_record(folder_of(2)).precision == "fp32"
+
+
+def test_a_model_reads_at_its_legacy_values(tmp_path):
+    old = from_record(folder_of(6))
+    assert old.model == from_config(compose()).model
+    (tmp_path / "config.yaml").write_text(
+        OmegaConf.to_yaml(compose("data=digits", "model=ensemble", "model.members=3"), resolve=True)
+    )
+    ensemble = from_record(tmp_path)
+    assert (ensemble.model["posterior"], ensemble.model["members"], ensemble.num_samples) == ("ensemble", 3, 3)
+    assert run_folder(ensemble) != run_folder(replace(ensemble, model=ensemble.model | {"members": 4}))
 
 
 def test_there_are_committed_runs():

@@ -8,7 +8,7 @@ the version of the record that brings it. Records of each version are in tests/r
 from dataclasses import dataclass
 
 #: The present version of the record.
-VERSION = 6
+VERSION = 7
 
 #: Units. A share is between 0 and 1.
 NATS, SECONDS, BYTES, SHARE = "nats", "s", "bytes", "share"
