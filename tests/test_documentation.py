@@ -20,7 +20,8 @@ FIGURES = ROOT / "results" / "figures"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
 COMMANDS = re.compile(
-    r"python (-m alkbald\.\w+|(?:scripts/)?\w+\.py)|make ([a-z]+(?:-[a-z]+)*)|(experiment|protocol|curve|data|method|model)=(\w+)"
+    r"python (-m alkbald\.\w+|(?:scripts/)?\w+\.py)|make ([a-z]+(?:-[a-z]+)*)|"
+    r"(experiment|protocol|curve|data|method|model)=(\w+)"
 )
 
 
@@ -117,7 +118,8 @@ def test_methods_that_need_a_generator_are_named():
         for name, method in METHODS.items()
         if inspect.signature(method.function).parameters["generator"].default is inspect.Parameter.empty
     ]
-    (row,) = re.findall(r"^\| `generator` \| (.*random.*) \|$", (ROOT / "docs" / "library.md").read_text(), re.MULTILINE)
+    text = (ROOT / "docs" / "library.md").read_text()
+    (row,) = re.findall(r"^\| `generator` \| (.*random.*) \|$", text, re.MULTILINE)
     assert sorted(re.findall(r"`(\w+)`", row)) == sorted(needing)
 
 
