@@ -1,11 +1,18 @@
 """What README and docs/ say: short, linked, runnable, and with the numbers of results/."""
 
+import inspect
 import re
+import shlex
 
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT
+import yaml
+from conftest import ROOT, compose
+
+from alkbald.acquisition import METHODS
+from alkbald.records.versions import LEGACY, METHOD_LEGACY, MODEL_LEGACY
+from alkbald.settings import from_config
 
 README = ROOT / "README.md"
 PAGES = [README, ROOT / "CHANGELOG.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -13,8 +20,16 @@ FIGURES = ROOT / "results" / "figures"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
 COMMANDS = re.compile(
-    r"python (-m alkbald\.\w+|(?:scripts/)?\w+\.py)|make ([a-z]+)|(experiment|protocol|curve|data)=(\w+)"
+    r"python (-m alkbald\.\w+|(?:scripts/)?\w+\.py)|make ([a-z]+(?:-[a-z]+)*)|"
+    r"(experiment|protocol|curve|data|method|model)=(\w+)"
 )
+
+
+def shell(page) -> list[str]:
+    """The lines of a page's shell blocks, and its code in backticks."""
+    text = page.read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", CODE.sub("", text))
 
 
 def anchors(text: str) -> set[str]:
@@ -65,10 +80,8 @@ def test_every_folder_of_results_is_told():
 @pytest.mark.parametrize("page", paths(PAGES))
 def test_commands_exist(page):
     """Scripts, modules, make's targets, and the choices of configuration groups."""
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    text = page.read_text()
-    shell = "\n".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL) + re.findall(r"`([^`\n]+)`", CODE.sub("", text)))
-    for script, target, group, choice in COMMANDS.findall(shell):
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for script, target, group, choice in COMMANDS.findall("\n".join(shell(page))):
         if script.startswith("-m"):
             assert (ROOT / f"{script[3:].replace('.', '/')}.py").exists(), script
         elif script:
@@ -77,6 +90,65 @@ def test_commands_exist(page):
             assert target in targets, target
         else:
             assert list((ROOT / "configs" / group).glob(f"{choice}*.yaml")), f"{group}={choice}"
+
+
+def runs_in_the_pages() -> list[str]:
+    """The command lines of run.py; of each list of a sweep, the first value."""
+    lines = [" ".join(shlex.split(line, comments=True)) for page in PAGES for line in shell(page) if "run.py " in line]
+    overrides = {line.partition("run.py ")[2] for line in lines if "..." not in line and line.startswith("python")}
+    return sorted({re.sub(r"(=[^\s,\[\]]+),[^\s\[\]]*", r"\1", line) for line in overrides})
+
+
+@pytest.mark.parametrize("command", runs_in_the_pages())
+def test_runs_in_the_pages_have_settings_that_exist(command):
+    overrides = [word for word in command.split() if word not in ("-m", "--cfg", "job")]
+    from_config(compose(*overrides))
+
+
+def test_there_are_runs_in_the_pages():
+    commands = runs_in_the_pages()
+    assert len(commands) >= 20
+    assert any("model=ensemble" in command for command in commands)
+    assert "-m method=2bald seed=0" in commands
+
+
+def test_methods_that_need_a_generator_are_named():
+    needing = [
+        name
+        for name, method in METHODS.items()
+        if inspect.signature(method.function).parameters["generator"].default is inspect.Parameter.empty
+    ]
+    text = (ROOT / "docs" / "library.md").read_text()
+    (row,) = re.findall(r"^\| `generator` \| (.*random.*) \|$", text, re.MULTILINE)
+    assert sorted(re.findall(r"`(\w+)`", row)) == sorted(needing)
+
+
+def test_legacy_values_are_those_of_the_code():
+    models = {f"model.{key}": value for values in MODEL_LEGACY.values() for key, value in values.items()}
+    text = (ROOT / "docs" / "records.md").read_text()
+    table = dict(re.findall(r"^\| (`[\w.]+`.*) \| (.*) \|$", text.partition("| legacy value |")[2], re.MULTILINE))
+    of_methods = {name: table.pop(name) for name in list(table) if " of " in name}
+    assert {name.strip("`"): yaml.safe_load(value) for name, value in table.items()} == LEGACY | models
+    told = {}
+    for name, value in of_methods.items():
+        setting, *methods = re.findall(r"`([\w.]+)`", name)
+        for method in methods:
+            told.setdefault(method, {})[setting.removeprefix("method.")] = yaml.safe_load(value)
+    assert told == METHOD_LEGACY
+
+
+def test_the_models_numbers_are_those_of_the_overlays():
+    text = (ROOT / "docs" / "running.md").read_text()
+    rows = re.findall(r"^\| `model\.(\w+)` \| `?([^`|;]+)`?.* \|$", text, re.MULTILINE)
+    told = {key: yaml.safe_load(value) for key, value in rows}
+    models = {
+        path.stem: from_config(compose(f"model={path.stem}")).model for path in (ROOT / "configs" / "model").iterdir()
+    }
+    assert told == {
+        key: value
+        for key, value in (models["ensemble"] | models["last_layer"]).items()
+        if key not in ("posterior", "network")
+    }
 
 
 @pytest.mark.parametrize("page", paths([README, ROOT / "docs" / "library.md"]))

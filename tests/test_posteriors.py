@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import ROOT, SMALL, generator, make_settings
+from conftest import ROOT, SMALL, compose, generator, make_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -62,7 +62,8 @@ def posterior(kind):
 
 
 def test_there_is_a_model_of_every_posterior():
-    assert set(MODELS) == set(POSTERIORS) == {path.stem for path in (ROOT / "configs" / "model").iterdir()}
+    named = {compose(f"model={path.stem}").model.posterior for path in (ROOT / "configs" / "model").iterdir()}
+    assert set(MODELS) == set(POSTERIORS) == named
 
 
 def test_samples_are_functions_of_single_inputs(posterior, kind):
