@@ -225,7 +225,7 @@ def test_impossible_models_are_refused(overrides, message, tmp_path):
 
 def test_a_lacking_dependency_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SettingsError, match=r"needs laplace-torch: pip install 'alkbald\[laplace\]'"):
+    with pytest.raises(SettingsError, match=r"needs laplace-torch: pip install '.\[laplace\]'"):
         make_settings(tmp_path, "model=last_layer")
 
 

@@ -78,7 +78,7 @@ class LastLayer(Posterior):
     def __init__(self, network: MCDropoutNet, prior_precision: float | int | None = None):
         super().__init__()
         if importlib.util.find_spec("laplace") is None:
-            raise ImportError("a Bayesian last layer needs laplace-torch: pip install 'alkbald[laplace]'")
+            raise ImportError("a Bayesian last layer needs laplace-torch: pip install '.[laplace]'")
         if prior_precision is not None and not (type(prior_precision) in (int, float) and prior_precision > 0):
             raise ValueError(f"prior_precision must be positive, or null, got {prior_precision}")
         if not isinstance(network.stages[-1].layer, nn.Linear):
