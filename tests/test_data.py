@@ -11,7 +11,8 @@ import torch
 from conftest import FILES, copy_mnist
 from torchvision import datasets
 
-from alkbald import data, downloads
+from alkbald import data
+from alkbald.data import downloads
 from alkbald.data import DataError, load
 
 # The initial set of the paper's runs, as indices of the original training set.

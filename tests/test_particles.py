@@ -7,7 +7,7 @@ from conftest import generator, random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alkbald import particles as particles_module
+from alkbald.information import particles as particles_module
 from alkbald.information.particles import ChildParticles, OutcomeParticles
 from alkbald.information.probabilities import entropy
 
