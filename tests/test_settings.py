@@ -141,7 +141,7 @@ LEFT_OUT = {
 
 @pytest.mark.parametrize("method", METHODS)
 def test_an_overlay_has_the_defaults_of_its_function(method):
-    parameters = inspect.signature(METHODS[method]).parameters
+    parameters = inspect.signature(METHODS[method].function).parameters
     options = method_options(from_config(compose(f"method={method}")))
     assert parameters.keys() - GIVEN_BY_A_RUN - LEFT_OUT <= options.keys()
     for option, value in options.items():
