@@ -166,7 +166,8 @@ def check_model(settings: Settings) -> None:
     """
     size = settings.data.image_size
     try:
-        posterior = make_posterior(settings.model, (1, size, size), 2, lambda *key: 0)
+        with torch.device("meta"):  # weights without memory
+            posterior = make_posterior(settings.model, (1, size, size), 2, lambda *key: 0)
     except (ValueError, TypeError, ImportError) as error:
         raise SettingsError(f"model.{error}" if isinstance(error, ValueError) else f"model: {error}") from error
     try:

@@ -5,6 +5,7 @@ import csv
 import torch
 
 from alkbald.records import files
+from alkbald.records.provenance import provenance
 from alkbald.records.run import Run
 from alkbald.records.schema import ACQUIRED, EPOCHS, ROUNDS
 
@@ -30,7 +31,7 @@ def epochs(number, count=3):
 
 def started(settings):
     run = Run(settings)
-    with run.writing(torch.device("cpu")):
+    with run.writing(provenance(torch.device("cpu"))):
         return run
 
 

@@ -12,8 +12,7 @@ from conftest import FILES, copy_mnist
 from torchvision import datasets
 
 from alkbald import data
-from alkbald.data import downloads
-from alkbald.data import DataError, load
+from alkbald.data import DataError, downloads, load
 
 # The initial set of the paper's runs, as indices of the original training set.
 INITIAL = [27720, 58769, 41424, 38779, 4722, 55202, 5640, 7080, 18133, 17020]

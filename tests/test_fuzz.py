@@ -21,6 +21,7 @@ from alkbald.acquisition import METHODS
 from alkbald.cli import line_for_user
 from alkbald.data import load
 from alkbald.errors import DataError, RecordError
+from alkbald.records.provenance import provenance
 from alkbald.records.run import Run, run_folder
 from alkbald.records.status import status
 from alkbald.settings import flat_keys, from_config
@@ -131,7 +132,7 @@ def test_any_damage_to_a_runs_record(recorded, data):
     try:
         status(run.folder)
         again = Run(chosen)
-        with again.writing(torch.device("cpu")):
+        with again.writing(provenance(torch.device("cpu"))):
             pass
     except RecordError as error:
         assert "\n" not in str(error)

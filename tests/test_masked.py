@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from alkbald import inference
 from alkbald.data import load
 from alkbald.inference import sample_log_probs
 from alkbald.model import MCDropoutNet, Stage, mnist_cnn
+from alkbald.posteriors.mc_dropout import model as mc_dropout_model
 from alkbald.posteriors.mc_dropout.masked import network
 from alkbald.posteriors.mc_dropout.masked.kept import Kept, sizes_of
 from alkbald.posteriors.mc_dropout.masked.summed import sum_is_cheaper
@@ -81,7 +81,7 @@ def test_any_network_equals_its_layer_by_layer_pass(layers, form, size, num_samp
         patch.setattr(network, "sum_is_cheaper", FORMS[form])
         patch.setattr(network, "_COLUMNS", 32)  # several tiles
         patch.setattr(network, "_BLOCK", 2**10)  # several blocks of units
-        patch.setattr(inference, "_MASKS", 4)  # several parts of the masks
+        patch.setattr(mc_dropout_model, "_MASKS", 4)  # several parts of the masks
         log_probs = sample_log_probs(model, inputs, num_samples, generator=generator(1), memory_budget=memory_budget)
     assert log_probs.shape == (size, num_samples, model.num_classes)
     # Relative where dropout near 1 scales what is kept by 100 a layer, and log-probabilities with it.
@@ -157,7 +157,7 @@ def test_the_cheaper_form_is_counted():
 def test_many_masks_of_the_papers_network_are_summed_and_few_sliced(num_samples, summed):
     model = mnist_cnn(10, seed=0)
     masks = model.draw_masks(num_samples, generator())
-    masked = network.MaskedNetwork(model, masks, num_samples, torch.zeros(1, 1, 28, 28), torch.float32)
+    masked = network.MaskedNetwork([*model.stages], masks, num_samples, torch.zeros(1, 1, 28, 28), torch.float32)
     assert (masked._summed is not None) == summed
 
 
@@ -178,7 +178,7 @@ def test_what_masks_keep(count, units, multiple, seed):
 def test_activations_stay_within_the_budget():
     model = mnist_cnn(10, seed=0)
     masks = model.draw_masks(20, generator())
-    masked = network.MaskedNetwork(model, masks, 20, torch.zeros(1, 1, 28, 28), torch.float32)
+    masked = network.MaskedNetwork([*model.stages], masks, 20, torch.zeros(1, 1, 28, 28), torch.float32)
     for budget in (1, 2**20, 2**24, 2**30):
         size = masked.inputs_within(budget)
         assert size == 1 or size * masked._elements * 4 <= budget

@@ -13,6 +13,7 @@ from made_up_rounds import epochs, leave, new, points, read, row, started
 from alkbald.errors import RecordError
 from alkbald.records import versions
 from alkbald.records.locks import is_locked
+from alkbald.records.provenance import provenance
 from alkbald.records.run import Run, run_folder
 from alkbald.records.status import status
 from alkbald.records.versions import defining, flat, recorded_settings
@@ -164,11 +165,11 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
 def test_a_second_process_is_refused_and_told_of_the_first(tmp_path):
     settings = make_settings(tmp_path)
     run = Run(settings)
-    with run.writing(torch.device("cpu")):
+    with run.writing(provenance(torch.device("cpu"))):
         assert is_locked(run.folder)
         with (
             pytest.raises(RecordError, match=f"is being written by process {os.getpid()} on "),
-            Run(settings).writing(torch.device("cpu")),
+            Run(settings).writing(provenance(torch.device("cpu"))),
         ):
             pass
         run.append(row(0), points(0))
@@ -180,18 +181,18 @@ def test_what_another_process_has_recorded_meanwhile_is_read(tmp_path):
     early = Run(settings)
     started(settings).append(row(0), points(0))
     assert early.rounds == []
-    with early.writing(torch.device("cpu")):
+    with early.writing(provenance(torch.device("cpu"))):
         assert len(early.rounds) == 1
 
 
 def test_why_a_run_failed_is_kept_until_it_goes_on(tmp_path):
     settings = make_settings(tmp_path, "max_labels=30")
     run = Run(settings)
-    with pytest.raises(ValueError, match="no"), run.writing(torch.device("cpu")):
+    with pytest.raises(ValueError, match="no"), run.writing(provenance(torch.device("cpu"))):
         raise ValueError("no\nway")
     assert status(run.folder)["state"] == "failed"
     assert status(run.folder)["reason"] == "no way"
-    with run.writing(torch.device("cpu")):
+    with run.writing(provenance(torch.device("cpu"))):
         assert status(run.folder)["state"] == "running"
         run.append(row(0), points(0))
     assert status(run.folder) == {
