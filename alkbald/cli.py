@@ -89,7 +89,7 @@ def _recorded_interrupts(interrupts: list[int]) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def line_for_user(error: Exception) -> str | None:
+def line_for_user(error: BaseException) -> str | None:
     """The line that tells a user what is wrong; None for an error that only a programmer can mend."""
     if isinstance(error, (UserError, HydraException, OmegaConfBaseException)):
         return configuration_line(error)
@@ -109,7 +109,7 @@ def line_for_user(error: Exception) -> str | None:
     return None
 
 
-def _raised_in_hydra(error: Exception) -> bool:
+def _raised_in_hydra(error: BaseException) -> bool:
     """Whether it comes from the reading of a configuration."""
     *_, last = traceback.walk_tb(error.__traceback__) if error.__traceback__ else [(None, 0)]
     name = last[0].f_globals.get("__name__", "") if last[0] else ""
@@ -121,7 +121,7 @@ def _end(message: str, code: int, kind: str = "error: ") -> None:
     raise SystemExit(code) from None
 
 
-def configuration_line(error: Exception) -> str:
+def configuration_line(error: BaseException) -> str:
     """What a user has to know of an error in the configuration, in one line."""
     text = str(error)
     if missing := re.search(r"Could not override '([^']+)'|Key '([^']+)' (?:is )?not in", text):
@@ -181,13 +181,13 @@ class Sweep(Callback):
         reason = line_for_user(error) or "".join(traceback.format_exception(error)).rstrip()
         path = self._failures / f"{config.hydra.job.num}.json"
         aside = path.with_suffix(".new")
-        aside.write_text(json.dumps({"overrides": " ".join(job_return.overrides), "reason": reason}))
+        aside.write_text(json.dumps({"overrides": " ".join(job_return.overrides or []), "reason": reason}))
         aside.replace(path)
         # Told of: else Hydra would end the sweep with the first error. (Could it not be written, Hydra does.)
         job_return.return_value, job_return.status = None, JobStatus.COMPLETED
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        if failures := self._watcher.stop():
+        if self._watcher and (failures := self._watcher.stop()):
             print(f"{len(failures)} {'run' if len(failures) == 1 else 'runs'} failed:", file=sys.stderr)
             for failure in failures:
                 print(f"  {failure['overrides']}: {failure['reason'].splitlines()[-1]}", file=sys.stderr)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -101,7 +101,7 @@ def from_config(config: DictConfig) -> Settings:
         SettingsError: a value out of bounds or unknown; the message names the key and what is allowed.
         OmegaConfBaseException: an unknown key or a wrong type.
     """
-    settings: Settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), config))
+    settings = cast(Settings, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), config)))
     check(settings)
     return settings
 
@@ -255,6 +255,8 @@ def flat_keys(cls: type = Settings, prefix: str = "") -> list[str]:
     """All settings by their dotted names."""
     keys = []
     for field in fields(cls):
-        nested = is_dataclass(field.type)
-        keys += flat_keys(field.type, f"{prefix}{field.name}.") if nested else [prefix + field.name]
+        if isinstance(field.type, type) and is_dataclass(field.type):
+            keys += flat_keys(field.type, f"{prefix}{field.name}.")
+        else:
+            keys.append(prefix + field.name)
     return keys

@@ -12,8 +12,10 @@ import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
 
 # isort: split
 import statistics
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +31,10 @@ from alkbald.information import joint_mutual_information
 FINE_OUTCOMES = 1_000_000  # simulated to compare the worth of our batches and the peer's
 
 #: By method, ours and the peer's function.
-METHODS = {"2-BALD": (partial(kbald, order=2), peer_2bald), "BatchBALD": (batchbald, peer_batchbald)}
+METHODS: dict[str, tuple[Callable[..., Batch], Callable[..., Selection]]] = {
+    "2-BALD": (partial(kbald, order=2), peer_2bald),
+    "BatchBALD": (batchbald, peer_batchbald),
+}
 
 
 def agreement(ours: Batch, peer: Selection) -> str:
@@ -42,7 +47,9 @@ def compared(bench: Bench, method: str, log_probs: Tensor, batch_size: int, seed
     """Ours and the peer's, which runs once a seed; where its batch depends on the seed, so does ours."""
     ours, peer = METHODS[method]
     _, fast = bench.selection(f"{method}, ours", log_probs, partial(ours, log_probs, batch_size))
-    seconds, our_batches, peer_batches = [], [], []
+    seconds: list[float] = []
+    our_batches: list[Batch] = []
+    peer_batches: list[Selection] = []
     for seed in range(seeds):
         torch.manual_seed(seed)
         select = partial(peer, log_probs, batch_size)
@@ -55,7 +62,7 @@ def compared(bench: Bench, method: str, log_probs: Tensor, batch_size: int, seed
         for batch in [*our_batches, *peer_batches]
     }
 
-    def joint(batches: list[Selection]) -> str:
+    def joint(batches: Sequence[Selection]) -> str:
         return ", ".join(f"{worth[tuple(batch.indices)][0]:.4f}" for batch in batches)
 
     peer_seconds = statistics.median(seconds)
@@ -106,7 +113,7 @@ def particles_table(bench: Bench, log_probs: Tensor) -> list[dict]:
             _, row = bench.selection(
                 f"BatchBALD, {m} particles",
                 log_probs,
-                lambda b=b, m=m: batchbald(log_probs, b, max_particles=m),
+                partial(batchbald, log_probs, b, max_particles=m),
                 repeats=1 if m > 3000 else 3,
             )
             table.append(
@@ -124,10 +131,10 @@ def particles_table(bench: Bench, log_probs: Tensor) -> list[dict]:
 
 def growth_table(bench: Bench, log_probs: Tensor, grid: list[tuple[int, int, int]]) -> list[dict]:
     """Ours alone over a grid of N, K and B."""
-    methods = {
+    methods: dict[str, Callable[[Tensor, int], Batch]] = {
         "BALD": bald,
-        "2-BALD": lambda part, b: kbald(part, b, order=2),
-        "3-BALD": lambda part, b: kbald(part, b, order=3),
+        "2-BALD": partial(kbald, order=2),
+        "3-BALD": partial(kbald, order=3),
         "BatchBALD": batchbald,
     }
     table = []
@@ -138,9 +145,9 @@ def growth_table(bench: Bench, log_probs: Tensor, grid: list[tuple[int, int, int
             if name == "3-BALD" and b > 20:
                 continue
             _, measured[name] = bench.selection(
-                f"{name}, ours", part, lambda m=method, p=part, b=b: m(p, b), repeats=1 if b > 10 or k > 100 else 3
+                f"{name}, ours", part, partial(method, part, b), repeats=1 if b > 10 or k > 100 else 3
             )
-        row = {"N": n, "K": k, "B": b}
+        row: dict[str, Any] = {"N": n, "K": k, "B": b}
         row |= {f"{name}, s": f"{result['seconds']:.3f}" for name, result in measured.items()}
         if "3-BALD" in measured:
             row["3-BALD / 2-BALD"] = f"{measured['3-BALD']['seconds'] / measured['2-BALD']['seconds']:.1f}"

@@ -13,6 +13,7 @@ import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
 import importlib
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -67,7 +68,7 @@ def inference(
             return package.inference.sample_log_probs(network, inputs, num_samples, generator=generator)
 
         before = len(bench.rows)
-        seconds = bench.medians({f"{which}, {num_samples} masks": lambda w=which: predict(w) for which in models})
+        seconds = bench.medians({f"{which}, {num_samples} masks": partial(predict, which) for which in models})
         new, old = seconds.values()
         times = [row["seconds"] for row in bench.rows[before:]]
         pairs = sorted(b / a for a, b in zip(times[::2], times[1::2], strict=True))

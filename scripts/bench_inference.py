@@ -14,6 +14,7 @@ import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
 # isort: split
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -49,7 +50,7 @@ def matrix_product(bench: Bench) -> tuple[dict[str, float], list[dict]]:
     calls = {}
     for dtype in (torch.float32, *((torch.bfloat16,) if fast_in_bfloat16(bench.device) else ())):
         a = torch.randn(side, side, device=bench.device).to(dtype)
-        calls[str(dtype).removeprefix("torch.")] = lambda a=a: a @ a
+        calls[str(dtype).removeprefix("torch.")] = partial(torch.matmul, a, a)
     rates = {name: 2 * side**3 / seconds / 1e9 for name, seconds in bench.medians(calls).items()}
     return rates, [{"matrix product": name, "GFLOP/s": f"{rate:.0f}"} for name, rate in rates.items()]
 
@@ -73,7 +74,7 @@ def inference(bench: Bench, model: MCDropoutNet, inputs: Tensor, rates: dict[str
     def ours(inputs: Tensor, precision: str) -> Tensor:
         return sample_log_probs(model, inputs, samples, generator=derived_generator("bench"), precision=precision)
 
-    calls = {
+    calls: dict[str, tuple[Tensor, Callable[[Tensor], Tensor]]] = {
         f"batchbald_redux, {size} inputs at a time": (few, naive_inference(model, samples, size))
         for size in (128, *((max(1, 256 // samples),) if bench.device.type == "cpu" else ()))
     } | {
@@ -81,7 +82,7 @@ def inference(bench: Bench, model: MCDropoutNet, inputs: Tensor, rates: dict[str
         **({"ours, tf32": (inputs, lambda part: ours(part, "tf32"))} if bench.device.type == "cuda" else {}),
         **({"ours, bf16": (inputs, lambda part: ours(part, "bf16"))} if fast_in_bfloat16(bench.device) else {}),
     }
-    medians = bench.medians({name: lambda call=call, part=part: call(part) for name, (part, call) in calls.items()})
+    medians = bench.medians({name: partial(call, part) for name, (part, call) in calls.items()})
     layer_by_layer = naive_inference(model, samples, 64)(few)
     exact = naive_inference(copy.deepcopy(model).double(), samples, 16)(few[:128].double())
     peers = [len(few) * samples / seconds for name, seconds in medians.items() if name.startswith("batchbald_redux")]
@@ -92,7 +93,7 @@ def inference(bench: Bench, model: MCDropoutNet, inputs: Tensor, rates: dict[str
 
     for name, (part, call) in calls.items():
         passes = len(part) * samples / medians[name]
-        flops = flops_of(lambda call=call, part=part: call(part[:64]))
+        flops = flops_of(partial(call, part[:64]))
         with Peak(bench.device) as memory:
             log_probs = call(part)
         rate = flops / (len(part[:64]) * samples) * passes / 1e9

@@ -12,6 +12,7 @@ import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
 # isort: split
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from omegaconf import OmegaConf
@@ -36,7 +37,7 @@ def methods_table(bench: Bench, log_probs: torch.Tensor) -> list[dict]:
     """A row a method: seconds, peak memory above the input, and what its batch is worth."""
     table = []
     for name, method in METHODS.items():
-        options = OmegaConf.to_object(OmegaConf.load(CONFIGS / "method" / f"{name}.yaml"))
+        options = cast(dict[str, Any], OmegaConf.to_object(OmegaConf.load(CONFIGS / "method" / f"{name}.yaml")))
         options.pop("name")
         batch, row = bench.selection(name, log_probs, partial(select, method, log_probs, options))
         table.append(

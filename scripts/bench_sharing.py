@@ -21,6 +21,7 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from typing import IO, cast
 
 import torch
 
@@ -75,6 +76,7 @@ class Process:
         env = {key: value for key, value in os.environ.items() if key not in unset} | variables
         line = [sys.executable, __file__, "--rounds-of", str(epochs)] + (["--threads", "1"] if threads else [])
         self._process = subprocess.Popen(line, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._input, self._output = cast(IO[str], self._process.stdin), cast(IO[str], self._process.stdout)  # pipes
         if self.answer("ready") is None:
             raise UserError("a process of the benchmark ended before it was ready")
 
@@ -89,12 +91,12 @@ class Process:
         self._process.kill()
 
     def start(self) -> None:
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
+        self._input.write("\n")
+        self._input.flush()
 
     def answer(self, word: str) -> str | None:
         """What follows the word on the line that begins with it; other lines are passed over. None: it has ended."""
-        for line in self._process.stdout:
+        for line in self._output:
             if line.split()[0] == word:
                 return line.removeprefix(word).strip()
         return None
@@ -118,13 +120,14 @@ def slowest(processes: list[Process], limit: float | None = None) -> float | Non
     timer.start()
     for process in processes:
         process.start()
-    seconds = [process.answer("seconds") for process in processes]
+    answers = [process.answer("seconds") for process in processes]
     timer.cancel()
     if ended.is_set():
         return None
-    if None in seconds:
+    seconds = [float(answer) for answer in answers if answer is not None]
+    if len(seconds) < len(answers):
         raise UserError("a process of the benchmark ended in its round")
-    return max(map(float, seconds))
+    return max(seconds)
 
 
 class RunsAtOnce:
@@ -139,7 +142,7 @@ class RunsAtOnce:
         with ExitStack() as stack:
             processes: list[Process] = []
             for _ in range(repeats):
-                alone = slowest([reference])
+                alone = cast(float, slowest([reference]))  # without a limit it is never ended
                 for runs in range(1, most + 1):
                     while len(processes) < runs:
                         processes.append(stack.enter_context(Process(self._epochs, setting)))

@@ -3,7 +3,7 @@
 import ctypes
 import statistics
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -28,6 +28,9 @@ class Selection(Protocol):
 
     @property
     def scores(self) -> Sequence[float]: ...
+
+
+Selected = TypeVar("Selected", bound=Selection)
 
 
 class Peak:
@@ -86,7 +89,7 @@ class Bench:
             result = call()
         return result, clock.seconds["call"]
 
-    def medians(self, calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    def medians(self, calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
         """Median seconds of each call. Calls are timed in turn, so that a machine's moods hit all of them alike.
 
         A call that returns a float has timed itself.
@@ -102,8 +105,8 @@ class Bench:
         return {name: statistics.median(seconds) for name, seconds in taken.items()}
 
     def selection(
-        self, what: str, log_probs: Tensor, select: Callable[[], Selection], *, repeats: int | None = None
-    ) -> tuple[Selection, dict[str, Any]]:
+        self, what: str, log_probs: Tensor, select: Callable[[], Selected], *, repeats: int | None = None
+    ) -> tuple[Selected, dict[str, Any]]:
         """Times a selection, and judges its batch by one measure, whatever method chose it.
 
         Args:

@@ -23,7 +23,7 @@ class ReduxCNN(BayesianModule):
     def __init__(self, model: MCDropoutNet, masks: Masks):
         super().__init__()
         plain = copy.deepcopy(model).to(memory_format=torch.contiguous_format)
-        conv1, conv2, hidden, last = (stage.layer for stage in plain.stages)
+        conv1, conv2, hidden, last = (stage.layer for stage in plain.stage_list)
         self.net = nn.Sequential(
             *(conv1, ConsistentMCDropout2d(), nn.MaxPool2d(2), nn.ReLU()),
             *(conv2, ConsistentMCDropout2d(), nn.MaxPool2d(2), nn.ReLU()),

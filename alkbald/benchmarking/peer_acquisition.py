@@ -31,10 +31,12 @@ def peer_2bald(log_probs: Tensor, batch_size: int) -> CandidateBatch:
         return state.compute_batch(log_probs, torch.empty(len(log_probs), dtype=torch.double))
 
     marginal = joint([])
-    gains, indices, scores = marginal - conditional, [], []
+    gains = marginal - conditional
+    indices: list[int] = []
+    scores: list[float] = []
     for _ in range(batch_size):
         best, index = gains.max(0)
-        indices.append(index.item())
+        indices.append(int(index))
         scores.append((scores[-1] if scores else 0.0) + best.item())
         if len(indices) < batch_size:
             gains = gains - (marginal + marginal[index] - joint([indices[-1]]))

@@ -1,11 +1,12 @@
 """Rounds of `python run.py` that benchmarks time. Benchmarks are started in a checkout: they read its configs/."""
 
+import inspect
 import math
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from alkbald import settings as present
 from alkbald.data import Data
@@ -20,8 +21,8 @@ def run_settings(changes: dict[str, Any], settings: ModuleType = present) -> Any
         changes: of configs/config.yaml, nested as it is.
         settings: the module `alkbald.settings` of this checkout or of another, whose `Settings` are returned.
     """
-    configs = Path(settings.__file__).parents[1] / "configs"  # which fit the settings, also another checkout's
-    config = OmegaConf.load(configs / "config.yaml")
+    configs = Path(inspect.getfile(settings)).parents[1] / "configs"  # which fit the settings, also another checkout's
+    config = cast(DictConfig, OmegaConf.load(configs / "config.yaml"))
     del config["defaults"], config["hydra"]
     chosen = {"method": {"name": "kbald", "order": 2}, "data": {"name": "mnist"}, "progress": False}
     if (model := configs / "model" / "mc_dropout.yaml").exists():  # older checkouts have one model

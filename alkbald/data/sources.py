@@ -45,11 +45,13 @@ def _digits(root: Path) -> Source:
 
 
 def _mnist(root: Path) -> Source:
-    return _source(*torchvision_sets(datasets.MNIST, root), 10, (0.1307, 0.3081))
+    train, test = torchvision_sets(datasets.MNIST, root)
+    return _source(train, test, 10, (0.1307, 0.3081))
 
 
 def _fashion_mnist(root: Path) -> Source:
-    return _source(*torchvision_sets(datasets.FashionMNIST, root), 10)
+    train, test = torchvision_sets(datasets.FashionMNIST, root)
+    return _source(train, test, 10)
 
 
 def _emnist(root: Path) -> Source:

@@ -50,7 +50,7 @@ class Ensemble(Posterior):
 
     @property
     def num_classes(self) -> int:
-        return self.members[0].num_classes
+        return self.networks[0].num_classes
 
     @property
     def networks(self) -> list[MCDropoutNet]:

@@ -15,7 +15,7 @@ import copy
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from jaxtyping import Float, Int
@@ -29,7 +29,7 @@ from alkbald.posteriors.base import Posterior, Sampled, inputs_within
 from alkbald.posteriors.mc_dropout import MCDropoutNet
 
 if TYPE_CHECKING:
-    from laplace import KronLLLaplace
+    import laplace
 
 #: Inputs whose features, and whose part of the Hessian, are computed at a time.
 _INPUTS = 256
@@ -81,15 +81,31 @@ class LastLayer(Posterior):
             raise ImportError("a Bayesian last layer needs laplace-torch: pip install '.[laplace]'")
         if prior_precision is not None and not (type(prior_precision) in (int, float) and prior_precision > 0):
             raise ValueError(f"prior_precision must be positive, or null, got {prior_precision}")
-        if not isinstance(network.stages[-1].layer, nn.Linear):
+        if not isinstance(network.stage_list[-1].layer, nn.Linear):
             raise ValueError("the last stage must be a linear layer")
         self.network = network
         self._prior_precision = prior_precision
-        self._gaussian: KronLLLaplace | None = None
+        self._gaussian: laplace.KronLLLaplace | None = None
 
     @property
     def num_classes(self) -> int:
         return self.network.num_classes
+
+    @property
+    def _fitted(self) -> "laplace.KronLLLaplace":
+        """The Gaussian of the last layer.
+
+        Raises:
+            RuntimeError: it has not been trained.
+        """
+        if self._gaussian is None:
+            raise RuntimeError("the last layer has no posterior before it is trained (alkbald.training.fit)")
+        return self._gaussian
+
+    @property
+    def _mean(self) -> Float[Tensor, " W"]:
+        """Of the Gaussian: the trained weights and biases."""
+        return cast(Tensor, self._fitted.mean)  # which laplace-torch has None before its fit
 
     @property
     def networks(self) -> Sequence[Posterior]:
@@ -111,15 +127,13 @@ class LastLayer(Posterior):
         """Fits the Gaussian of the last layer to the data that the network was trained on."""
         with warnings.catch_warnings(), float32_products():
             warnings.simplefilter("ignore")  # laplace-torch's import uses what PyTorch deprecates
-            from laplace import Laplace  # here, since it is an optional dependency, and takes seconds to import
+            from laplace import KronLLLaplace  # here, since it is an optional dependency, and takes seconds to import
 
             features = self._features_in_chunks(inputs)
-            head = nn.Sequential(copy.deepcopy(self.network.stages[-1].layer))  # all that laplace-torch need know
-            self._gaussian = gaussian = Laplace(
+            head = nn.Sequential(copy.deepcopy(self.network.stage_list[-1].layer))  # all that laplace-torch need know
+            self._gaussian = gaussian = KronLLLaplace(
                 head,
                 "classification",
-                subset_of_weights="last_layer",
-                hessian_structure="kron",
                 last_layer_name="0",
                 prior_precision=1.0 if self._prior_precision is None else self._prior_precision,
             )
@@ -137,22 +151,22 @@ class LastLayer(Posterior):
         noise = self._noise(_SAMPLES, generator)
         losses = []
         for precision in PRIOR_PRECISIONS:
-            self._gaussian.prior_precision = precision
+            self._fitted.prior_precision = precision
             mean = mean_log_probs(self._logits(features, *self._heads(noise)).log_softmax(-1))
             losses.append(F.nll_loss(mean, labels).item())
-        self._gaussian.prior_precision = PRIOR_PRECISIONS[losses.index(min(losses))]
+        self._fitted.prior_precision = PRIOR_PRECISIONS[losses.index(min(losses))]
 
     def _noise(self, num_samples: int, generator: Generator) -> Float[Tensor, "K W"]:
         """Standard normal, drawn on the CPU: every device draws the same."""
-        mean = self._gaussian.mean
-        return torch.randn(num_samples, len(mean), generator=generator).to(mean)
+        return torch.randn(num_samples, len(self._mean), generator=generator).to(self._mean)
 
     def _heads(self, noise: Float[Tensor, "K W"]) -> tuple[Float[Tensor, "K C F"], Float[Tensor, "K C"]]:
         """Weights and biases of K last layers."""
-        drawn = self._gaussian.posterior_precision.bmm(noise, exponent=-0.5).view(noise.shape) + self._gaussian.mean
-        head = self.network.stages[-1].layer  # whose parameters PyTorch lists as weight, bias
-        weights, biases = drawn.split([head.weight.numel(), head.bias.numel()], dim=1)
-        return weights.unflatten(1, head.weight.shape), biases
+        drawn = self._fitted.posterior_precision.bmm(noise, exponent=-0.5).view(noise.shape) + self._mean
+        head = self.network.stage_list[-1]  # whose layer's parameters PyTorch lists as weight, bias
+        weight = head.layer.weight
+        weights, biases = drawn.split([weight.numel(), head.bias.numel()], dim=1)
+        return weights.unflatten(1, weight.shape), biases
 
     @staticmethod
     def _logits(
@@ -163,7 +177,7 @@ class LastLayer(Posterior):
     def _features(self, inputs: Float[Tensor, "n ..."]) -> Float[Tensor, "n F"]:
         """What the last layer reads, without dropout."""
         x = inputs
-        for stage in self.network.stages[:-1]:
+        for stage in self.network.stage_list[:-1]:
             x = stage(x, None)
         return x.flatten(1)
 
@@ -178,8 +192,6 @@ class LastLayer(Posterior):
         Raises:
             RuntimeError: it has not been trained.
         """
-        if self._gaussian is None:
-            raise RuntimeError("the last layer has no posterior before it is trained (alkbald.training.fit)")
         weights, biases = self._heads(self._noise(num_samples, generator))
 
         def write_logits(inputs: Tensor, out: Tensor) -> None:

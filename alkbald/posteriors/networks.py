@@ -7,6 +7,7 @@ References:
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from torch import nn
 from alkbald.posteriors.mc_dropout import MCDropoutNet, Stage
 
 #: The numbers of [Kirsch2019]'s CNN; configs/model/ has them too, and a test compares.
-PAPER = {"channels": (32, 64), "kernel_size": 5, "pool": 2, "hidden": (128,)}
+PAPER: dict[str, Any] = {"channels": (32, 64), "kernel_size": 5, "pool": 2, "hidden": (128,)}
 
 
 def cnn(

@@ -25,7 +25,7 @@ _SAME_BITS = ("commit", "device", "threads", "packages")
 
 def named(settings: Any) -> dict[str, Any]:
     """Settings by dotted names."""
-    return flat(asdict(settings) if is_dataclass(settings) else settings)
+    return flat(asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings)
 
 
 def defining_settings(settings: Any) -> dict[str, Any]:

@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+#: The layers that masks can be given to.
+DropoutLayer = nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d
+
 _FORWARDS = {layer.forward for layer in (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)}
 #: With one axis less, these layers take the first axis for the channels of a single input.
 _AXES = {nn.Dropout1d.forward: 3, nn.Dropout3d.forward: 5}
@@ -34,12 +37,13 @@ class DropoutCall(NamedTuple):
         return math.prod(self.shape)
 
 
-def dropout_layers(module: nn.Module) -> dict[str, nn.Module]:
+def dropout_layers(module: nn.Module) -> dict[str, DropoutLayer]:
     """The layers that masks can be given to, by name: `nn.Dropout`, `Dropout1d`, `Dropout2d`, `Dropout3d` with p > 0.
 
     A subclass with a forward pass of its own is not among them, because it may do something else.
     """
-    return {name: layer for name, layer in module.named_modules() if type(layer).forward in _FORWARDS and layer.p > 0}
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, DropoutLayer)}
+    return {name: layer for name, layer in layers.items() if type(layer).forward in _FORWARDS and layer.p > 0}
 
 
 def dropout_call(name: str, layer: nn.Module, x: Tensor, num_inputs: int) -> DropoutCall:
@@ -64,7 +68,7 @@ def dropout_call(name: str, layer: nn.Module, x: Tensor, num_inputs: int) -> Dro
 
 @contextmanager
 def dropout_replaced(
-    module: nn.Module, training: bool | None, replace: Callable[[str, nn.Module, Tensor], Tensor] | None
+    module: nn.Module, training: bool | None, replace: Callable[[str, DropoutLayer, Tensor], Tensor] | None
 ) -> Iterator[None]:
     """Within it, dropout layers return replace(name, layer, x); afterwards the module is as it was.
 
@@ -87,5 +91,5 @@ def dropout_replaced(
         yield
 
 
-def _replace_output(replace: Callable[[str, nn.Module, Tensor], Tensor], name: str, layer, _args, output) -> Tensor:
+def _replace_output(replace: Callable[[str, DropoutLayer, Tensor], Tensor], name: str, layer, _args, output) -> Tensor:
     return replace(name, layer, output)

@@ -34,17 +34,17 @@ def examine(module: nn.Module, example: Tensor) -> tuple[list[DropoutCall], int]
     _check_before(module, example)
     calls, outputs = _watched_pass(module, example[:1], training=False)
     training_calls, training_outputs = _watched_pass(module, example[:1].expand(2, *example.shape[1:]), training=True)
-    num_classes = check_outputs(outputs, 1)
-    check_outputs(training_outputs, 2)
-    sums_to_one = (outputs.sum(-1) - 1).abs().max() < 1e-3
-    if sums_to_one and outputs.min() >= 0:
+    logits = checked_outputs(outputs, 1)
+    checked_outputs(training_outputs, 2)
+    sums_to_one = (logits.sum(-1) - 1).abs().max() < 1e-3
+    if sums_to_one and logits.min() >= 0:
         raise ValueError("the module returns probabilities: leave out its softmax, so that it returns logits")
     _check_calls(module, calls, training_calls)
-    return calls, num_classes
+    return calls, logits.shape[1]
 
 
-def check_outputs(outputs: object, num_inputs: int) -> int:
-    """C, if the outputs are a tensor [N, C].
+def checked_outputs(outputs: object, num_inputs: int) -> Tensor:
+    """The outputs, if they are a tensor [N, C].
 
     Raises:
         ValueError: they are not, or C is 1.
@@ -55,7 +55,7 @@ def check_outputs(outputs: object, num_inputs: int) -> int:
         raise ValueError(f"the module must return logits [N, C], got {list(outputs.shape)} for {num_inputs} input(s)")
     if outputs.shape[1] < 2:
         raise ValueError(f"the module must return logits of at least 2 classes, got {list(outputs.shape)}")
-    return outputs.shape[1]
+    return outputs
 
 
 def _check_before(module: nn.Module, example: Tensor) -> None:

@@ -99,13 +99,18 @@ class MCDropoutNet(MCDropoutModel):
         self.stages = nn.ModuleList(stages)
 
     @property
+    def stage_list(self) -> list[Stage]:
+        """The stages by their own type, which `nn.ModuleList` does not know."""
+        return [*self.stages]
+
+    @property
     def num_classes(self) -> int:
-        return self.stages[-1].units
+        return self.stage_list[-1].units
 
     def forward(self, inputs: Tensor, masks: Masks | None = None) -> Float[Tensor, "N C"]:
         remaining = iter(masks) if masks is not None else None
         x = inputs
-        for stage in self.stages:
+        for stage in self.stage_list:
             x = stage(x, next(remaining) if remaining and stage.dropout else None)
         return F.log_softmax(x, dim=-1)
 
@@ -114,7 +119,7 @@ class MCDropoutNet(MCDropoutModel):
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
         return [
             torch.rand(num_samples, stage.units, generator=generator) >= stage.dropout
-            for stage in self.stages
+            for stage in self.stage_list
             if stage.dropout
         ]
 
@@ -129,7 +134,7 @@ class MCDropoutNet(MCDropoutModel):
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
         parts = [slice(k, min(k + _MASKS, num_samples)) for k in range(0, num_samples, _MASKS)]
         networks = [
-            MaskedNetwork([*self.stages], [mask[part] for mask in masks], part.stop - part.start, example, dtype)
+            MaskedNetwork(self.stage_list, [mask[part] for mask in masks], part.stop - part.start, example, dtype)
             for part in parts
         ]
         if memory_budget is None:

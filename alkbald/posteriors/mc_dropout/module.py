@@ -7,13 +7,15 @@ all inputs (see `mc_dropout.model`). So, while the module runs here, its dropout
 are given. Outside of that the module is what it was: its class, its state dict, its flags and its forward pass.
 """
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 
-from alkbald.posteriors.mc_dropout.dropout_layers import DropoutCall, dropout_call, dropout_replaced
-from alkbald.posteriors.mc_dropout.example_pass import check_outputs, examine
+from alkbald.posteriors.mc_dropout.dropout_layers import DropoutCall, DropoutLayer, dropout_call, dropout_replaced
+from alkbald.posteriors.mc_dropout.example_pass import checked_outputs, examine
 from alkbald.posteriors.mc_dropout.model import MCDropoutModel
 from alkbald.posteriors.mc_dropout.stages import Masks
 
@@ -69,9 +71,10 @@ class MCDropoutModule(MCDropoutModel):
     def draw_masks(self, num_samples: int, generator: Generator) -> Masks:
         if num_samples < 1:
             raise ValueError(f"num_samples must be at least 1, got {num_samples}")
+        layers = [cast(DropoutLayer, self.module.get_submodule(call.layer)) for call in self.calls]
         return [
-            torch.rand(num_samples, call.units, generator=generator) >= self.module.get_submodule(call.layer).p
-            for call in self.calls
+            torch.rand(num_samples, call.units, generator=generator) >= layer.p
+            for call, layer in zip(self.calls, layers, strict=True)
         ]
 
     def forward(self, inputs: Tensor, masks: Masks | None = None) -> Float[Tensor, "N C"]:
@@ -83,8 +86,8 @@ class MCDropoutModule(MCDropoutModel):
             )  # a copy: what the module does in place must not reach the next sample
         if masked is not None:
             masked.check_complete()
-        check_outputs(outputs, len(inputs))
-        return F.log_softmax(outputs, dim=-1)  # which leaves log-probabilities as they are
+        logits = checked_outputs(outputs, len(inputs))
+        return F.log_softmax(logits, dim=-1)  # which leaves log-probabilities as they are
 
 
 class _MaskedCalls:
@@ -100,10 +103,10 @@ class _MaskedCalls:
         self.num_inputs = num_inputs
         self.remaining = list(zip(calls, masks, strict=True))
 
-    def __call__(self, name: str, layer: nn.Module, x: Tensor) -> Tensor:
+    def __call__(self, name: str, layer: DropoutLayer, x: Tensor) -> Tensor:
         call = dropout_call(name, layer, x, self.num_inputs)
         expected, mask = self.remaining.pop(0) if self.remaining else (None, None)
-        if call != expected:
+        if mask is None or call != expected:
             raise ValueError(
                 f"this forward pass calls {call}, where the example's called {expected}: calls of dropout layers, and "
                 "the shapes of their masks, may not depend on the inputs. For inputs of another size, use mc_dropout "

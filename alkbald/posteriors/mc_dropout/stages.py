@@ -3,6 +3,8 @@
 A *mask* says which units of a layer are kept: channels of a convolution, features of a linear layer.
 """
 
+from typing import cast
+
 from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -42,6 +44,11 @@ class Stage(nn.Module):
     def units(self) -> int:
         """Number of output units U: channels of a convolution, features of a linear layer."""
         return self.layer.weight.shape[0]
+
+    @property
+    def bias(self) -> Tensor:
+        """The layer's, [U]."""
+        return cast(Tensor, self.layer.bias)  # the constructor refuses a layer without
 
     @property
     def scale(self) -> float:

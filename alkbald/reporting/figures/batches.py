@@ -1,6 +1,7 @@
 """Figures of single batches: what methods believe of them, what they are worth, and what they count more than once."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,7 +31,7 @@ def score_progression(scores: pd.DataFrame) -> Figure:
     figure, axes = plt.subplots(figsize=(5.5, 3.8), layout="constrained")
     width = (scores["rank"].max() + 1) / 100
     for number, name in enumerate(column for column in scores if column != "rank"):
-        style = {"color": COLOURS[number], "zorder": 10 - number}
+        style: dict[str, Any] = {"color": COLOURS[number], "zorder": 10 - number}
         line = points = scores[["rank", name]].dropna()
         if number:
             axes.scatter(points["rank"], points[name], s=1, alpha=0.25, linewidths=0, rasterized=True, **style)
@@ -141,8 +142,9 @@ def ceiling(worth: pd.DataFrame, rounds: pd.DataFrame | None = None) -> Figure:
             num_samples, acq_size and seed. None: there are none.
     """
     sizes = list(worth["labelled"].unique())
-    acq_sizes = [] if rounds is None else sorted(rounds["acq_size"].unique())
-    samples = sorted({*worth["num_samples"], *([] if rounds is None else rounds["num_samples"])})
+    runs = pd.DataFrame(columns=["acq_size", "num_samples"]) if rounds is None else rounds
+    acq_sizes = sorted(runs["acq_size"].unique())
+    samples = sorted({*worth["num_samples"], *runs["num_samples"]})
     shape = 2 if acq_sizes else 1, max(len(sizes), len(acq_sizes))
     figure, grid = plt.subplots(*shape, figsize=(4 * shape[1], 3.4 * shape[0]), layout="constrained", squeeze=False)
     for axes in grid.flat:
@@ -158,7 +160,7 @@ def ceiling(worth: pd.DataFrame, rounds: pd.DataFrame | None = None) -> Figure:
         axes.set_title(f"{size} labels; dashed: by other samples; dotted: log K", fontsize="small")
     for axes, acq_size in zip(grid[-1], acq_sizes, strict=False):
         for number, k in enumerate(samples):
-            curve = rounds[(rounds["acq_size"] == acq_size) & (rounds["num_samples"] == k)]
+            curve = runs[(runs["acq_size"] == acq_size) & (runs["num_samples"] == k)]
             if not curve.empty:
                 draw_trials(axes, interpolated(by_trial(curve, "accuracy")), number, f"K = {k:,} {trials_label(curve)}")
         axes.set(xlabel="labelled training images", ylabel="test accuracy")

@@ -70,7 +70,7 @@ def sizes_of(stages: list[Stage], channels: int, height: int, width: int) -> lis
         if isinstance(layer, nn.Linear):
             size = Sizes(channels, height * width, height * width, 1, 1, 1)
         else:
-            (left, right, top, bottom), (high, wide) = padding(layer), field(stage)
+            (left, right, top, bottom), (high, wide) = padding(layer), field(layer, stage.pool)
             down, across = (stage.pool * step for step in layer.stride)
             places = (height + top + bottom - high) // down + 1, (width + left + right - wide) // across + 1
             size = Sizes(channels, layer.weight[0, 0].numel(), high * wide, stage.pool**2, *places)

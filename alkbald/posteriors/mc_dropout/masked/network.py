@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -118,7 +118,7 @@ class MaskedNetwork:
         if self._summed is None:  # channels last: what a mask keeps is gathered from runs in memory
             x = torch.stack([self._shared_of(part).permute(3, 1, 2, 0) for part in parts])  # G n H W C
         else:
-            x = self._sums(parts)  # G K M H W n
+            x = self._sums(self._summed, parts)  # G K M H W n
         if not self._groups:  # no dropout: one function
             out[:] = x.flatten(2)[:, :, None]
         for masks, reads, layers in self._groups:
@@ -140,14 +140,15 @@ class MaskedNetwork:
             x = layer(x)
         return x.to(self._dtype, memory_format=torch.contiguous_format)
 
-    def _sums(self, parts: Sequence[Float[Tensor, "n ..."]]) -> Float[Tensor, "G K M H W n"]:
+    def _sums(self, summed: SummedLayer, parts: Sequence[Float[Tensor, "n ..."]]) -> Float[Tensor, "G K M H W n"]:
         """The summed layer; zeros where a mask keeps fewer than M units."""
-        rows, *places = self._summed.shape
+        rows, *places = summed.shape
         shape = len(parts), rows, places[0] * places[1] * len(parts[0])
-        results = vars(self._memory)  # used again by this thread: fresh memory is slow on a CPU
+        # Used again by this thread: fresh memory is slow on a CPU.
+        results = cast(dict[tuple[int, ...], Tensor], vars(self._memory))
         if shape not in results:
             results.clear()
             results[shape] = parts[0].new_zeros(shape, dtype=self._dtype)
         for part, result in zip(parts, results[shape], strict=True):
-            self._summed(self._shared_of(part), result)
-        return results[shape][:, :-1].view(len(parts), -1, self._summed.width, *places, len(parts[0]))
+            summed(self._shared_of(part), result)
+        return results[shape][:, :-1].view(len(parts), -1, summed.width, *places, len(parts[0]))

@@ -33,7 +33,7 @@ class SlicedLayer(NamedTuple):
             weight = weight.index_select(0, keeps.units[0]).index_select(1, reads.units[0])[None]
         else:
             weight = weight[keeps.units[:, :, None], reads.units[:, None]]
-        weight, bias = weight.mul_(scale), stage.layer.bias[keeps.units]
+        weight, bias = weight.mul_(scale), stage.bias[keeps.units]
         if keeps.is_padded or reads.is_padded:
             there = keeps.there[:, :, None] * reads.there[:, None]
             weight, bias = weight.mul_(there.view(*there.shape, *[1] * (weight.dim() - 3))), bias * keeps.there
@@ -47,16 +47,17 @@ class SlicedLayer(NamedTuple):
 
     def __call__(self, x: Float[Tensor, "GJ C H W n"]) -> Float[Tensor, "GJ M H2 W2 n"]:
         """Several tiles, or several masks; not both."""
-        y = self._multiplied(x) if isinstance(self.stage.layer, nn.Linear) else self._convolved(x)
+        layer = self.stage.layer
+        y = self._multiplied(x) if isinstance(layer, nn.Linear) else self._convolved(layer, x)
         return F.relu_(y) if self.stage.activation else y
 
     def _multiplied(self, x: Float[Tensor, "GJ C H W n"]) -> Float[Tensor, "GJ M 1 1 n"]:
         y = torch.baddbmm(self.bias[..., None], self.weight.expand(len(x), -1, -1), x.flatten(1, 3))
         return y[:, :, None, None]
 
-    def _convolved(self, x: Float[Tensor, "GJ C H W n"]) -> Float[Tensor, "GJ M H2 W2 n"]:
+    def _convolved(self, layer: nn.Conv2d, x: Float[Tensor, "GJ C H W n"]) -> Float[Tensor, "GJ M H2 W2 n"]:
         """One convolution, whose groups are the masks."""
-        layer, count, size = self.stage.layer, len(self.weight), x.shape[-1]
+        count, size = len(self.weight), x.shape[-1]
         x = x.unflatten(0, (-1, count)).permute(0, 5, 1, 2, 3, 4).flatten(2, 3).flatten(0, 1)  # Gn JC H W
         x = x.contiguous(memory_format=torch.channels_last)
         weight = self.weight.flatten(0, 1).contiguous(memory_format=torch.channels_last)

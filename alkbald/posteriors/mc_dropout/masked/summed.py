@@ -72,7 +72,7 @@ class SummedLayer:
         rows = torch.arange(len(kept))[:, None] * self.width + kept.cumsum(1) - 1
         rows = torch.where(by_unit.there > 0, rows.T.gather(1, by_unit.units), self.shape[0] - 1).to(device)
         weight = (kernel(stage, size.channels) * scale).to(dtype).transpose(0, 1)  # C U p f
-        bias = stage.layer.bias.to(dtype)[:, None, None]
+        bias = stage.bias.to(dtype)[:, None, None]
         held = size.channels + masks.shape[1]
         block = stage.units if at_a_time is None else max(1, min(stage.units, at_a_time // held))
         parts = zip(weight.split(block, 1), *(t.split(block) for t in (bias, masks, rows)), strict=True)

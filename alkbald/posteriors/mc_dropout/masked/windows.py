@@ -18,45 +18,48 @@ from alkbald.posteriors.mc_dropout.stages import Stage
 _FEW_CHANNELS = 8
 
 
-def field(stage: Stage) -> tuple[int, int]:
+def field(layer: nn.Conv2d, pool: int) -> tuple[int, int]:
     """Height and width of what a window of the max-pool sees of the convolution's padded input."""
-    layer = stage.layer
     sides = zip(layer.kernel_size, layer.dilation, layer.stride, strict=True)
-    high, wide = (dilation * (kernel - 1) + 1 + (stage.pool - 1) * stride for kernel, dilation, stride in sides)
+    high, wide = (dilation * (kernel - 1) + 1 + (pool - 1) * stride for kernel, dilation, stride in sides)
     return high, wide
 
 
 def padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
     """Left, right, top and bottom."""
+    if isinstance(layer.padding, tuple):
+        high, wide = layer.padding
+        return wide, wide, high, high
     if layer.padding == "same":
         sides = zip(layer.kernel_size, layer.dilation, strict=True)
         high, wide = (dilation * (kernel - 1) for kernel, dilation in sides)
         return wide // 2, wide - wide // 2, high // 2, high - high // 2
-    high, wide = (0, 0) if layer.padding == "valid" else layer.padding
-    return wide, wide, high, high
+    return 0, 0, 0, 0  # valid
 
 
 def kernel(stage: Stage, channels: int) -> Float[Tensor, "U C p f"]:
     """Weights from what a window sees to each of its places: the convolution's kernel, moved along."""
-    weight = stage.layer.weight
-    if isinstance(stage.layer, nn.Linear):  # behind a convolution, several features belong to one channel
+    layer, side = stage.layer, stage.pool
+    weight = layer.weight
+    if isinstance(layer, nn.Linear):  # behind a convolution, several features belong to one channel
         return weight.view(len(weight), channels, 1, -1)
-    side, (down, across), (high, wide) = stage.pool, stage.layer.stride, field(stage)
+    (down, across), (high, wide) = layer.stride, field(layer, side)
     moved = weight.new_zeros(*weight.shape[:2], side, side, high, wide)
     for y in range(side):
         for x in range(side):
-            seen = moved[:, :, y, x, y * down :: stage.layer.dilation[0], x * across :: stage.layer.dilation[1]]
+            seen = moved[:, :, y, x, y * down :: layer.dilation[0], x * across :: layer.dilation[1]]
             seen[..., : weight.shape[2], : weight.shape[3]] = weight
     return moved.flatten(2, 3).flatten(3)
 
 
 def patches(stage: Stage, x: Float[Tensor, "C H1 W1 n"]) -> Float[Tensor, "C f HWn"]:
     """What the windows see."""
-    if isinstance(stage.layer, nn.Linear):
+    layer = stage.layer
+    if isinstance(layer, nn.Linear):
         return x.flatten(1, 2)
-    if any(sides := padding(stage.layer)):
+    if any(sides := padding(layer)):
         x = F.pad(x, (0, 0, *sides))
-    (high, wide), (down, across) = field(stage), stage.layer.stride
+    (high, wide), (down, across) = field(layer, stage.pool), layer.stride
     windows = x.unfold(1, high, stage.pool * down).unfold(2, wide, stage.pool * across)  # C H W n high wide
     return windows.permute(0, 4, 5, 1, 2, 3).flatten(1, 2).flatten(2)
 
@@ -86,5 +89,5 @@ class WholeLayer:
         if not self._as_product:
             return self._stage(x.permute(3, 0, 1, 2), None).permute(1, 2, 3, 0)
         y = self._weight @ patches(self._stage, x).flatten(0, 1)
-        y = finished(self._stage, y.unflatten(0, (self._stage.units, -1)), self._stage.layer.bias[:, None])
+        y = finished(self._stage, y.unflatten(0, (self._stage.units, -1)), self._stage.bias[:, None])
         return y.unflatten(1, (*self._places, -1))
