@@ -91,7 +91,11 @@ def beside_published(
         bottom: of the accuracy axis, which ends at 1.
     """
     rows = (len(panels) + 1) // 2
-    figure, grid = plt.subplots(rows, 2, figsize=(10, 3.6 * rows), layout="constrained", squeeze=False)
+    figure, grid = plt.subplots(
+        rows, 2, figsize=(10, 3.6 * rows), layout="constrained", sharex=True, sharey=True, squeeze=False
+    )
+    if rounds["data"].nunique() == 1:
+        figure.suptitle(data_set_name(rounds["data"].iloc[0]))
     named = dict.fromkeys(method_and_size(name) for panel in panels for name in panel.curves)
     numbers = {name: number for number, name in enumerate(named)}
     for axes, panel in zip(grid.flat, panels, strict=False):
@@ -99,6 +103,7 @@ def beside_published(
         theirs = published[published["curve"].isin(panel.curves if panel.beside_published else [])]
         _draw_panel(axes, panel, ours, theirs, numbers)
         axes.set_ylim(bottom, 1)
+        axes.tick_params(labelbottom=True, labelleft=True)
     for axes in grid.flat[len(panels) :]:
         axes.axis("off")
     return figure

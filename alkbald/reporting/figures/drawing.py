@@ -40,15 +40,17 @@ def draw_trials(axes: Axes, table: pd.DataFrame, number: int, label: str) -> Non
 
 
 def draw_published(axes: Axes, curve: pd.DataFrame, number: int, label: str) -> None:
-    """Draws a published mean as a thin dotted line, and its 95% interval.
+    """Draws a published mean as a thin dotted line, and its 95% interval as a band with dotted edges.
 
     Args:
         curve: rows of `reporting.published.read_published`.
         number: of the curve in its figure, which gives its colour.
     """
     colour, sizes, mean, half = line_style(number)["color"], curve["labelled"], curve["mean"], curve["half"]
-    axes.plot(sizes, mean, color=colour, linestyle=":", linewidth=1, label=label)
-    axes.fill_between(sizes, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+    axes.plot(sizes, mean, color=colour, linestyle=":", linewidth=1.3, label=label)
+    axes.fill_between(sizes, mean - half, mean + half, color=colour, alpha=0.1, linewidth=0)
+    for edge in (mean - half, mean + half):
+        axes.plot(sizes, edge, color=colour, linestyle=":", linewidth=0.5)
 
 
 def curve_label(curve: pd.DataFrame) -> str:
