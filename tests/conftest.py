@@ -152,7 +152,7 @@ def two_pools(tmp_path_factory) -> Path:
     results = tmp_path_factory.mktemp("pools")
     for noise in ("0.1", "0"):
         for seed in (0, 1):
-            overrides = ["curve=2bald-10", f"data.noise={noise}", f"seed={seed}", "max_labels=100"]
+            overrides = ["curve=2bald-10", f"data.noise={noise}", f"seed={seed}", "max_labels=100", "pool_sample=100"]
             loop.run(make_settings(results / "learning_curves", *SMALL, *overrides))
     return results
 
