@@ -64,7 +64,7 @@ def test_what_noise_is_worth_and_differences_within_a_pool(two_pools, tmp_path):
     assert "differences: 2bald-10" not in done.stdout
     curves = accuracy_curves(load_runs([two_pools]))
     difference = curves["2bald-10"] - curves["2bald-10 without noise"]
-    table = pd.read_csv(tmp_path / "noise.csv").set_index("at")
+    table = pd.read_csv(tmp_path / "noise.csv", dtype={"at": str}).set_index("at")
     assert set(zip(table["curve"], table["less"], strict=True)) == {("2bald-10", "2bald-10 without noise")}
     assert table.loc["100", "trials"] == 2
     assert table.loc["100", "difference"] == pytest.approx(difference.loc[100].mean(), abs=1e-6)
@@ -77,10 +77,10 @@ def test_a_pool_without_the_reference_is_told(two_pools, tmp_path):
     for config in tmp_path.rglob("config.yaml"):
         text = config.read_text()
         if re.search(r"noise: 0(\.0)?\n", text):
-            config.write_text(text.replace("name: 2bald", "name: bald"))
+            config.write_text(text.replace("name: 2bald", "name: batchbald"))
     done = make_figures("--results", tmp_path, "--only", "comparison", "noise")
     assert done.returncode == 0, done.stderr
-    assert "differences: 2bald-10 without noise, with which bald-10 without noise would be compared" in done.stdout
+    assert "differences: 2bald-10 without noise, with which batchbald-10 without noise would be compared" in done.stdout
     assert "noise is not made: no curve is on record both with noise and without it" in done.stdout
     assert not (tmp_path / "figures" / "noise.csv").exists()
 
