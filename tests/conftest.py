@@ -147,6 +147,17 @@ def small_runs(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def two_pools(tmp_path_factory) -> Path:
+    """Results of 2-BALD on a pool with noise and on one without, two trials each, on digits."""
+    results = tmp_path_factory.mktemp("pools")
+    for noise in ("0.1", "0"):
+        for seed in (0, 1):
+            overrides = ["curve=2bald-10", f"data.noise={noise}", f"seed={seed}", "max_labels=100", "pool_sample=100"]
+            loop.run(make_settings(results / "learning_curves", *SMALL, *overrides))
+    return results
+
+
+@pytest.fixture(scope="session")
 def whole_run(tmp_path_factory) -> Run:
     """A run of the settings `SMALL`, from its first round to its last."""
     return loop.run(make_settings(tmp_path_factory.mktemp("whole"), *SMALL))

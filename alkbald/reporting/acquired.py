@@ -12,23 +12,26 @@ import pandas as pd
 
 from alkbald.errors import RecordError
 from alkbald.records.files import read_record
+from alkbald.records.versions import recorded_settings
 
 METHODS = ["bald", "2bald", "batchbald"]
 
 
 def acquired_runs(results: Path, acq_size: int = 10) -> dict[str, Path]:
-    """By method, its run. All runs have one data set and seed, the lowest of those that most of the methods have.
+    """By method, its run. All runs have one data set, pool and seed: those that most of the methods have, of these the
+    pool with most noise, and of these the lowest seed.
 
     Raises:
         FileNotFoundError: none of the methods has such a run.
-        RecordError: several runs of one method and seed.
+        RecordError: several runs of one method, pool and seed.
     """
-    found: dict[tuple[str, int], dict[str, Path]] = {}  # by data set and seed
+    found: dict[tuple[str, float, int], dict[str, Path]] = {}  # by data set, noise (negative) and seed
     for method in METHODS:
         for path in sorted((results / "learning_curves").glob(f"*/{method}/acq_size={acq_size}/seed=*/acquired.csv")):
             data, seed = path.parents[3].name, path.parent.name.removeprefix("seed=").partition("-")[0]
             if any(point["round"] == "0" for point in read_record(path.parent).acquired):
-                runs = found.setdefault((data, int(seed)), {})
+                noise = float(recorded_settings(path.parent)["data.noise"])
+                runs = found.setdefault((data, -noise, int(seed)), {})
                 if method in runs:
                     raise RecordError(f"two runs of {method} with one seed: {runs[method]} and {path.parent}")
                 runs[method] = path.parent

@@ -1,7 +1,10 @@
 """From the records of runs to tables of rounds, and from those to curves.
 
-A *curve* is what the trials of one method, batch size and data set have in common; its trials differ in their seed.
-Curves are named METHOD-ACQSIZE, as in configs/curve. Accuracies are shares, not percents.
+A *curve* is what the trials of one method, batch size, data set and pool have in common; its trials differ in their
+seed. A *pool* is told by the noise on its images (`data.noise`): methods are compared on the same pool.
+
+Curves are named METHOD-ACQSIZE, as in configs/curve, if the pool has the noise of the paper's 2-BALD runs. Of other
+pools the name says so: "batchbald-5 without noise". Accuracies are shares, not percents.
 """
 
 from collections.abc import Iterable
@@ -16,14 +19,18 @@ from alkbald.records.schema import ROUNDS
 from alkbald.records.versions import defining, recorded_settings
 
 #: What tells curves apart; the trials of one curve differ in nothing but their seed.
-CURVE = ["data", "method", "acq_size", "variant"]
+CURVE = ["data", "method", "acq_size", "noise", "variant"]
+
+#: Standard deviation of the noise on the pool of the paper's 2-BALD runs. Its BatchBALD runs have none.
+PAPER_NOISE = 0.1
 
 Table = TypeVar("Table", pd.DataFrame, pd.Series)
 
 
 def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
-    """All rounds of all runs below the folders, with columns data, method, acq_size, variant and seed in front.
+    """All rounds of all runs below the folders, with the columns of `CURVE` and seed in front.
 
+    `noise` is the standard deviation of the noise on the pool (`data.noise`).
     `variant` names the further settings in which these runs differ from each other ("num_samples=8"), so that runs of
     different settings are never taken for trials of one curve; empty where they differ in none.
 
@@ -34,7 +41,10 @@ def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     if not paths:
         raise FileNotFoundError(f"no run (rounds.csv) below {', '.join(map(str, folders))}")
     settings = [defining(recorded_settings(path.parent)) for path in paths]
-    named = [[run.pop(key) for key in ("data.name", "method.name", "acq_size")] + [run["seed"]] for run in settings]
+    named = [
+        [*(run.pop(key) for key in ("data.name", "method.name", "acq_size")), float(run.pop("data.noise")), run["seed"]]
+        for run in settings
+    ]
     if all(run["data.split_seed"] == run["seed"] for run in settings):  # a split a trial
         settings = [{key: value for key, value in run.items() if key != "data.split_seed"} for run in settings]
     values: dict[str, set[str]] = {}
@@ -52,9 +62,22 @@ def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def pool_suffix(noise: float) -> str:
+    """What the name of a curve says of its pool: nothing of a pool with the paper's noise, else " without noise" or
+    " with noise 0.2"."""
+    if noise == PAPER_NOISE:
+        return ""
+    return f" with noise {noise:g}" if noise else " without noise"
+
+
 def curve_names(rounds: pd.DataFrame) -> pd.Series:
-    """METHOD-ACQSIZE of every round."""
-    return rounds["method"] + "-" + rounds["acq_size"].astype(str)
+    """The name of every row's curve, of its columns method, acq_size and noise."""
+    return rounds["method"] + "-" + rounds["acq_size"].astype(str) + rounds["noise"].map(pool_suffix)
+
+
+def method_and_size(name: str) -> str:
+    """METHOD-ACQSIZE of a curve's name, whichever its pool."""
+    return name.partition(" ")[0]
 
 
 def last_size(curve: pd.DataFrame) -> int:
@@ -77,24 +100,27 @@ def unfinished(curve: pd.DataFrame) -> int:
     return int(curve.sort_values("round").groupby("seed").tail(1)["batch"].notna().sum())
 
 
-def check_comparable(rounds: pd.DataFrame) -> None:
-    """Raises RecordError for rounds of several data sets, of runs that differ in more than curve and seed, or of two
-    runs of one curve and seed."""
-    for key in ("data", "variant"):
+def check_comparable(rounds: pd.DataFrame, *, same: Iterable[str] = ("data", "noise", "variant")) -> None:
+    """Raises RecordError for rounds that differ in one of these columns, or of two runs of one curve and seed.
+
+    By default these are the data set, the pool, and whatever else is neither curve nor seed.
+    """
+    for key in same:
         if rounds[key].nunique() > 1:
-            raise RecordError(f"runs that differ in {key} are not compared: {', '.join(sorted(rounds[key].unique()))}")
-    if rounds.duplicated(["method", "acq_size", "seed", "labelled"]).any():
+            differing = ", ".join(map(str, sorted(rounds[key].unique())))
+            raise RecordError(f"runs that differ in {key} are not compared: {differing}")
+    if rounds.duplicated(["method", "acq_size", "noise", "seed", "labelled"]).any():
         raise RecordError("two runs of one curve and seed are not compared; move one of them away")
 
 
 def accuracy_curves(rounds: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The accuracies of each curve, by its name: a table as `by_trial` makes it.
+    """The accuracies of each curve, by its name, which tells pools apart: a table as `by_trial` makes it.
 
     Raises:
-        RecordError: the rounds cannot be compared (`check_comparable`).
+        RecordError: the rounds differ in more than curve, pool and seed (`check_comparable`).
     """
-    check_comparable(rounds)
+    check_comparable(rounds, same=("data", "variant"))
     return {
-        f"{method}-{acq_size}": by_trial(curve, "accuracy")
-        for (method, acq_size), curve in rounds.groupby(["method", "acq_size"])
+        curve_names(curve).iloc[0]: by_trial(curve, "accuracy")
+        for _, curve in rounds.groupby(["method", "acq_size", "noise"])
     }

@@ -1,4 +1,4 @@
-"""From rounds to tables of results: what curves reach, how they differ, and what was published.
+"""From rounds to tables of results: what curves reach, and how they differ.
 
 Rounds and curves are those of `alkbald.reporting.rounds`. Accuracies are shares, not percents.
 """
@@ -7,12 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from alkbald.reporting.rounds import CURVE, curve_names, interpolated, last_size
-
-#: Standard deviation over trials of the published curves: they show 0.005 to 0.015.
-PUBLISHED_DEVIATION = 0.010
-PUBLISHED_TRIALS = 5
-
+from alkbald.reporting.rounds import CURVE, curve_names, interpolated, last_size, pool_suffix
 
 #: What is shown of rounds, by the name of a column, and its title.
 SHOWN = {
@@ -30,10 +25,11 @@ SHOWN = {
 
 
 def rounds_as_text(rounds: pd.DataFrame) -> str:
-    """A table of the rounds of each run, under its method, batch size, data set and seed."""
+    """A table of the rounds of each run, under its method, batch size, pool, data set and seed."""
     parts = []
-    for (data, method, acq_size, variant, seed), run in rounds.groupby([*CURVE, "seed"]):
-        title = f"{method}, acq_size {acq_size}, {data}{', ' + variant if variant else ''}, seed {seed}"
+    for (data, method, acq_size, noise, variant, seed), run in rounds.groupby([*CURVE, "seed"]):
+        parts_of_title = [method, f"acq_size {acq_size}{pool_suffix(noise)}", data, variant, f"seed {seed}"]
+        title = ", ".join(filter(None, parts_of_title))
         table = run[list(SHOWN)].rename(columns=SHOWN)
         parts.append(f"{title}\n{table.to_string(index=False, float_format='{:.3f}'.format, na_rep='')}")
     return "\n\n".join(parts)
@@ -57,11 +53,8 @@ def rounds_needed(rounds: pd.DataFrame, threshold: float) -> dict[str, pd.Series
     """By a curve's name, for each seed: the first round (from 0) whose accuracy is at least the threshold, which is the
     number of times that labels were asked for; NaN where there is none."""
     reached = rounds["round"].where(rounds["accuracy"] >= threshold)
-    first = reached.groupby([rounds["method"], rounds["acq_size"], rounds["seed"]]).min()
-    return {
-        f"{method}-{acq_size}": of_curve.droplevel([0, 1])
-        for (method, acq_size), of_curve in first.groupby(level=[0, 1])
-    }
+    first = reached.groupby([curve_names(rounds).rename("curve"), rounds["seed"]]).min()
+    return {str(name): of_curve.droplevel(0) for name, of_curve in first.groupby(level=0)}
 
 
 def rounds_to_accuracy(rounds: pd.DataFrame, reference: str, order: list[str], thresholds: list[float]) -> pd.DataFrame:
@@ -149,32 +142,3 @@ def paired_difference(ours: pd.Series, theirs: pd.Series) -> dict[str, object]:
     difference = (ours - theirs).dropna()
     mean, half = difference.mean(), interval_of_mean(difference)
     return {"trials": len(difference), "difference": mean, "low": mean - half, "high": mean + half}
-
-
-def compared_with_published(curves: dict[str, pd.DataFrame], published: pd.DataFrame) -> pd.DataFrame:
-    """Our means, the published ones, and the difference in units of its standard error.
-
-    `published` has the columns curve, labelled and accuracy.
-    The error's square is s^2 / n + `PUBLISHED_DEVIATION`^2 / `PUBLISHED_TRIALS` with our own deviation s over n trials.
-    Of fewer than 5 trials, which may be alike by chance, s is taken to be no less than the published deviation.
-    """
-    rows = []
-    for row in published.itertuples():
-        table = curves.get(row.curve, pd.DataFrame(dtype=float))
-        at = interpolated(table, [row.labelled]).loc[row.labelled].dropna()
-        deviation = at.std() if len(at) > 1 else PUBLISHED_DEVIATION
-        if len(at) < 5:
-            deviation = max(deviation, PUBLISHED_DEVIATION)
-        error = (deviation**2 / max(len(at), 1) + PUBLISHED_DEVIATION**2 / PUBLISHED_TRIALS) ** 0.5
-        rows.append(
-            {
-                "curve": row.curve,
-                "labelled": row.labelled,
-                "trials": len(at),
-                "ours": at.mean(),
-                "published": row.accuracy,
-                "difference": at.mean() - row.accuracy,
-                "in standard errors": (at.mean() - row.accuracy) / error,
-            }
-        )
-    return pd.DataFrame(rows)

@@ -15,7 +15,7 @@ from alkbald.reporting.figures.batches import (
     score_progression,
     total_correlation,
 )
-from alkbald.reporting.figures.curves import dynamic_batch_sizes, learning_curves
+from alkbald.reporting.figures.curves import Panel, beside_published, dynamic_batch_sizes, learning_curves
 from alkbald.reporting.figures.images import acquired_images
 from alkbald.reporting.rounds import load_runs
 
@@ -51,7 +51,56 @@ def test_three_trials_have_an_interval():
 
 def test_curves_that_are_missing_are_named(small_runs):
     legend = learning_curves(load_runs([small_runs]), missing=["2bald-40"]).axes[0].get_legend()
-    assert legend.get_title().get_text() == "not there: 2bald-40"
+    assert legend.get_title().get_text() == "pool with noise\nnot there: 2bald-40"
+
+
+def test_curves_of_several_pools_are_told_apart():
+    noisy = rounds_of("bald", 0, labelled=[20, 60], accuracy=[0.5, 0.7], batch=[40, None]).assign(
+        data="mnist", variant=""
+    )
+    clean, noisier = noisy.assign(noise=0.0), noisy.assign(noise=0.2)
+    for rounds, labels, title in (
+        (noisy, ["BALD 40"], "pool with noise"),
+        (clean, ["BALD 40 without noise"], "pool without noise"),
+        (
+            pd.concat([noisy, clean, noisier]),
+            ["BALD 40 without noise", "BALD 40", "BALD 40 with noise 0.2"],
+            "pools with noise, unless named",
+        ),
+    ):
+        (axes,) = learning_curves(rounds).axes
+        assert list(drawn(axes)) == [f"{label} (1 trial)" for label in labels]
+        assert axes.get_legend().get_title().get_text() == title
+
+
+def test_published_curves_have_the_colour_and_pool_of_ours():
+    ours = rounds_of("bald", 0, labelled=[20, 60], accuracy=[0.7, 0.8], batch=[40, None]).assign(
+        data="mnist", variant=""
+    )
+    rounds = pd.concat([ours.assign(seed=seed, accuracy=ours["accuracy"] + seed / 100) for seed in range(3)])
+    columns = ["method", "acq_size", "noise", "labelled", "trials", "mean", "half", "curve"]
+    rows = [("bald", 40, 0.1, size, 5, mean, 0.01, "bald-40") for size, mean in ((20, 0.72), (60, 0.83))]
+    rows += [("bald", 40, 0.0, 20, 5, 0.6, 0.01, "bald-40 without noise")]
+    panels = [
+        Panel("noisy", ["2bald-40", "bald-40"], beside_published=True),
+        Panel("clean", ["bald-40 without noise"], beside_published=True),
+        Panel("ours", ["bald-40"]),
+        Panel("none", ["2bald-40"]),
+    ]
+    noisy, clean, alone, none = beside_published(rounds, pd.DataFrame(rows, columns=columns), panels, bottom=0.5).axes
+    label, published = "BALD 40 (3 trials)", "BALD 40, published (5 trials)"
+    assert drawn(noisy) == {label: pytest.approx([0.71, 0.81]), published: [0.72, 0.83]}
+    colours = {line.get_label(): line.get_color() for line in noisy.lines}
+    assert colours[label] == colours[published]
+    _, band = noisy.collections
+    assert sorted(set(band.get_paths()[0].vertices[:, 1].round(3))) == [0.71, 0.73, 0.82, 0.84]
+    assert noisy.get_legend().get_title().get_text() == "pool with noise\nnot there: 2bald-40"
+    assert drawn(clean) == {"BALD 40 without noise, published (5 trials)": [0.6]}
+    assert clean.lines[0].get_color() == colours[label]
+    assert clean.get_legend().get_title().get_text() == "pool without noise\nnot there: bald-40 without noise"
+    assert list(drawn(alone)) == [label]
+    assert not none.lines
+    assert none.texts[0].get_text() == "not there:\n2bald-40"
 
 
 def test_the_script_prints_tables_and_writes_a_picture(small_runs, tmp_path):
@@ -136,7 +185,7 @@ def test_bald_beside_batchbald_is_worth_and_the_share_of_total_correlation():
 
 def rounds_of(method: str, seed: int, **columns) -> pd.DataFrame:
     """Rounds as `load_runs` gives them."""
-    rounds = pd.DataFrame({"method": method, "acq_size": 40, "seed": seed, **columns})
+    rounds = pd.DataFrame({"method": method, "acq_size": 40, "noise": 0.1, "seed": seed, **columns})
     return rounds.assign(round=range(len(rounds)))
 
 
@@ -169,7 +218,7 @@ def test_the_ceiling_by_both_judges_and_its_accuracies():
     assert drawn(alone).keys() >= {"K = 2", "K = 8"}
     rounds = rounds_of("batchbald", 0, labelled=[20, 60], accuracy=[0.5, 0.7], batch=[40, None], num_samples=2)
     _, below = (axes for axes in ceiling(worth, rounds).axes if axes.lines)
-    assert below.get_title() == "BatchBALD 40"
+    assert below.get_title() == "BatchBALD 40, pool with noise"
     assert drawn(below) == {"K = 2 (1 trial)": [0.5, 0.7]}
 
 

@@ -2,13 +2,16 @@
 
 import filecmp
 import re
+import shutil
 
 import matplotlib.image
 import numpy as np
 import pandas as pd
+import pytest
 from conftest import ROOT, SMALL, make_figures, make_settings
 
 from alkbald import loop
+from alkbald.reporting.rounds import accuracy_curves, load_runs
 
 COMMITTED = ROOT / "results" / "figures"
 
@@ -47,11 +50,39 @@ def test_of_few_runs_what_can_be_is_made_and_the_rest_is_named(tmp_path):
     for name in ("figure3", "table1", "acquired"):
         assert f"{name} is not made" in done.stdout
     made = {path.name for path in (tmp_path / "figures").iterdir()}
-    assert {"figure1.png", "figure1.pdf", "figure2.png", "summary.csv", "differences.md", "published.md"} <= made
+    assert {"figure1.png", "figure1.pdf", "figure2.png", "summary.csv", "differences.md"} <= made
+    assert "published is not made: none of the paper's curves on mnist" in done.stdout
     assert "figure3.png" not in made
     again = tmp_path / "again"
     make_figures("--results", tmp_path, "--only", "figure1", "--output", again)
     assert filecmp.cmp(again / "figure1.pdf", tmp_path / "figures" / "figure1.pdf", shallow=False)
+
+
+def test_what_noise_is_worth_and_differences_within_a_pool(two_pools, tmp_path):
+    done = make_figures("--results", two_pools, "--output", tmp_path, "--only", "comparison", "noise", "figure1")
+    assert done.returncode == 0, done.stderr
+    assert "differences: 2bald-10" not in done.stdout
+    curves = accuracy_curves(load_runs([two_pools]))
+    difference = curves["2bald-10"] - curves["2bald-10 without noise"]
+    table = pd.read_csv(tmp_path / "noise.csv", dtype={"at": str}).set_index("at")
+    assert set(zip(table["curve"], table["less"], strict=True)) == {("2bald-10", "2bald-10 without noise")}
+    assert table.loc["100", "trials"] == 2
+    assert table.loc["100", "difference"] == pytest.approx(difference.loc[100].mean(), abs=1e-6)
+    assert set(pd.read_csv(tmp_path / "summary.csv")["curve"]) == {"2bald-10", "2bald-10 without noise"}
+    assert pd.read_csv(tmp_path / "differences.csv").empty  # each pool has the reference alone
+
+
+def test_a_pool_without_the_reference_is_told(two_pools, tmp_path):
+    shutil.copytree(two_pools, tmp_path, dirs_exist_ok=True)
+    for config in tmp_path.rglob("config.yaml"):
+        text = config.read_text()
+        if re.search(r"noise: 0(\.0)?\n", text):
+            config.write_text(text.replace("name: 2bald", "name: batchbald"))
+    done = make_figures("--results", tmp_path, "--only", "comparison", "noise")
+    assert done.returncode == 0, done.stderr
+    assert "differences: 2bald-10 without noise, with which batchbald-10 without noise would be compared" in done.stdout
+    assert "noise is not made: no curve is on record both with noise and without it" in done.stdout
+    assert not (tmp_path / "figures" / "noise.csv").exists()
 
 
 def test_chosen_batch_sizes_beside_fixed_ones(tmp_path):

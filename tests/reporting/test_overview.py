@@ -32,7 +32,7 @@ def rounds():
         for seed, trial in enumerate(trials)
         for size, accuracy in zip((20, 30), trial, strict=True)
     ]
-    return pd.DataFrame(rows).assign(data="mnist", acq_size=10, variant="")
+    return pd.DataFrame(rows).assign(data="mnist", acq_size=10, noise=0.1, variant="")
 
 
 @pytest.fixture
@@ -45,6 +45,7 @@ def panels(rounds):
 def test_lines_are_means_over_trials(panels):
     lines = {line.get_label(): line.get_xydata() for line in panels[0].lines}
     assert lines.keys() == {"2-BALD 10 (3 trials)", "random 10 (2 trials)"}
+    assert panels[0].get_legend().get_title().get_text().endswith("pool with noise")
     for (label, drawn), accuracies in zip(sorted(lines.items()), ACCURACIES.values(), strict=True):
         assert drawn == pytest.approx(np.column_stack([(20, 30), np.mean(accuracies, axis=0)])), label
 

@@ -4,7 +4,7 @@ from conftest import ROOT, SMALL, make_settings
 
 from alkbald import loop
 from alkbald.errors import RecordError
-from alkbald.reporting.rounds import accuracy_curves, load_runs
+from alkbald.reporting.rounds import accuracy_curves, check_comparable, curve_names, load_runs, method_and_size
 
 
 def test_runs_load_with_what_tells_them_apart(small_runs):
@@ -28,6 +28,27 @@ def test_runs_of_different_settings_are_not_compared(tmp_path):
         loop.run(make_settings(tmp_path, *SMALL, override, "max_labels=20"))
     with pytest.raises(RecordError, match="differ in variant"):
         accuracy_curves(load_runs([tmp_path]))
+
+
+def test_pools_are_curves_of_their_own_and_no_variant(two_pools):
+    rounds = load_runs([two_pools])
+    assert set(rounds["noise"]) == {0.0, 0.1}
+    assert rounds["variant"].eq("").all()
+    curves = accuracy_curves(rounds)
+    assert set(curves) == {"2bald-10", "2bald-10 without noise"}
+    for name, noise in (("2bald-10", 0.1), ("2bald-10 without noise", 0.0)):
+        assert curves[name].columns.tolist() == [0, 1]
+        of_one = rounds[(rounds["noise"] == noise) & (rounds["seed"] == 1)]
+        assert curves[name][1].tolist() == of_one["accuracy"].tolist()
+    with pytest.raises(RecordError, match=r"differ in noise are not compared: 0\.0, 0\.1"):
+        check_comparable(rounds)
+
+
+def test_names_of_curves():
+    table = pd.DataFrame({"method": "bald", "acq_size": 5, "noise": [0.1, 0.0, 0.25]})
+    names = curve_names(table).tolist()
+    assert names == ["bald-5", "bald-5 without noise", "bald-5 with noise 0.25"]
+    assert {method_and_size(name) for name in names} == {"bald-5"}
 
 
 def test_a_copy_of_a_run_is_not_a_trial(small_runs):

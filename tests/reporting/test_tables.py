@@ -5,8 +5,6 @@ import pytest
 
 from alkbald.reporting.rounds import by_trial, interpolated, unfinished
 from alkbald.reporting.tables import (
-    PUBLISHED_DEVIATION,
-    compared_with_published,
     interval_of_mean,
     labels_needed,
     mean_accuracy,
@@ -72,6 +70,7 @@ def test_rounds_needed_count_the_times_that_labels_were_asked_for():
         {
             "method": ["bald"] * 3 + ["2bald"] * 4,
             "acq_size": 10,
+            "noise": 0.1,
             "seed": [0, 0, 0, 0, 0, 1, 1],
             "round": [0, 1, 2, 0, 1, 0, 1],
             "accuracy": [0.5, 0.9, 0.8, 0.9, 0.9, 0.6, 0.7],
@@ -88,6 +87,7 @@ def test_rounds_beside_a_reference_are_ours_less_its():
         {
             "method": ["2bald"] * 8 + ["bald"] * 4,
             "acq_size": [10] * 8 + [40] * 4,
+            "noise": 0.1,
             "seed": [0] * 4 + [1] * 4 + [0, 0, 1, 1],
             "round": [0, 1, 2, 3] * 2 + [0, 1] * 2,
             "labelled": [20, 30, 40, 50] * 2 + [20, 60] * 2,
@@ -134,19 +134,3 @@ def test_differences_are_of_pairs(curves):
     assert table.loc["40", "trials"] == 1
     assert math.isnan(table.loc["40", "low"])
     assert table.loc["area 20-40", "trials"] == 1
-
-
-def test_beside_published_in_standard_errors(curves):
-    published = pd.DataFrame({"curve": ["2bald-10", "bald-10", "none-5"], "labelled": [30, 40, 30], "accuracy": 0.7})
-    table = compared_with_published(curves, published).set_index("curve")
-    error = math.sqrt(0.005 / 2 + PUBLISHED_DEVIATION**2 / 5)  # 0.7 and 0.8: s^2 = 0.005
-    assert table.loc["2bald-10", "in standard errors"] == pytest.approx(0.05 / error)
-    assert table.loc["bald-10", "in standard errors"] == pytest.approx(0.1 / (PUBLISHED_DEVIATION * math.sqrt(1.2)))
-    assert math.isnan(table.loc["none-5", "ours"])
-
-
-def test_few_trials_that_are_alike_are_not_taken_for_certain(curves):
-    alike = {"2bald-10": curves["2bald-10"].assign(**{"1": curves["2bald-10"][0]})[[0, "1"]]}
-    published = pd.DataFrame({"curve": ["2bald-10"], "labelled": [30], "accuracy": [0.69]})
-    table = compared_with_published(alike, published)
-    assert table.loc[0, "in standard errors"] == pytest.approx(0.01 / (PUBLISHED_DEVIATION * math.sqrt(0.7)))

@@ -16,6 +16,7 @@ from alkbald.reporting.figures.drawing import (
     draw_trials,
     line_style,
     number_of_trials,
+    pools,
     trials_label,
 )
 from alkbald.reporting.rounds import by_trial, interpolated
@@ -83,7 +84,7 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
 
     Args:
         rounds: of `reporting.rounds.load_runs`.
-        order: curves (METHOD-ACQSIZE) to draw, in the order of the legend.
+        order: names of the curves to draw, in the order of the legend.
     """
     figure, grid = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
     rounds = rounds.dropna(subset=["total_correlation"])
@@ -104,7 +105,9 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
     handles = grid[0].get_legend_handles_labels()
-    figure.legend(*handles, loc="outside right center", title="circles:\nlog K used up", fontsize="small")
+    figure.legend(
+        *handles, loc="outside right center", title=f"{pools(rounds)};\ncircles: log K used up", fontsize="small"
+    )
     return figure
 
 
@@ -164,7 +167,7 @@ def ceiling(worth: pd.DataFrame, rounds: pd.DataFrame | None = None) -> Figure:
             if not curve.empty:
                 draw_trials(axes, interpolated(by_trial(curve, "accuracy")), number, f"K = {k:,} {trials_label(curve)}")
         axes.set(xlabel="labelled training images", ylabel="test accuracy")
-        axes.set_title(f"BatchBALD {acq_size}", fontsize="small")
+        axes.set_title(f"BatchBALD {acq_size}, {pools(runs)}", fontsize="small")
     for axes in (axes for axes in grid.flat if axes.lines):
         axes.axis("on")
         axes.grid(alpha=0.3)

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from alkbald.reporting.names import method_name
-from alkbald.reporting.rounds import curve_names, unfinished
+from alkbald.reporting.rounds import curve_names, pool_suffix, unfinished
 from alkbald.reporting.tables import interval_of_mean
 
 # Okabe and Ito's colours, told apart by colour-blind readers too; line styles keep them apart in print.
@@ -39,9 +39,32 @@ def draw_trials(axes: Axes, table: pd.DataFrame, number: int, label: str) -> Non
         axes.fill_between(mean.index, mean - half, mean + half, color=style["color"], alpha=0.2, linewidth=0)
 
 
+def draw_published(axes: Axes, curve: pd.DataFrame, number: int, label: str) -> None:
+    """Draws a published mean as a thin dotted line, and its 95% interval as a band with dotted edges.
+
+    Args:
+        curve: rows of `reporting.published.read_published`.
+        number: of the curve in its figure, which gives its colour.
+    """
+    colour, sizes, mean, half = line_style(number)["color"], curve["labelled"], curve["mean"], curve["half"]
+    axes.plot(sizes, mean, color=colour, linestyle=":", linewidth=1.3, label=label)
+    axes.fill_between(sizes, mean - half, mean + half, color=colour, alpha=0.1, linewidth=0)
+    for edge in (mean - half, mean + half):
+        axes.plot(sizes, edge, color=colour, linestyle=":", linewidth=0.5)
+
+
 def curve_label(curve: pd.DataFrame) -> str:
-    """Method and batch size: "2-BALD 10"."""
-    return f"{method_name(curve['method'].iloc[0])} {curve['acq_size'].iloc[0]}"
+    """Method, batch size and pool, as in the curve's name: "2-BALD 10", "BatchBALD 5 without noise"."""
+    method, acq_size, noise = curve[["method", "acq_size", "noise"]].iloc[0]
+    return f"{method_name(method)} {acq_size}{pool_suffix(noise)}"
+
+
+def pools(rounds: pd.DataFrame) -> str:
+    """Which pools the curves of a legend have: labels name those that are not the one with the paper's noise."""
+    with_noise, without = (rounds["noise"] > 0).any(), (rounds["noise"] == 0).any()
+    if with_noise and without:
+        return "pools with noise, unless named"
+    return "pool with noise" if with_noise else "pool without noise"
 
 
 def number_of_trials(curve: pd.DataFrame) -> str:
@@ -57,6 +80,6 @@ def trials_label(curve: pd.DataFrame) -> str:
 
 
 def curves_in_order(rounds: pd.DataFrame, order: Sequence[str]) -> list[pd.DataFrame]:
-    """The rounds of each curve (METHOD-ACQSIZE) of the order that is there."""
+    """The rounds of each curve (by its name) of the order that is there."""
     names = curve_names(rounds)
     return [rounds[names == name] for name in order if (names == name).any()]

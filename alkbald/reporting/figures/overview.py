@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alkbald.reporting.names import method_name
+from alkbald.reporting.figures.drawing import curve_label, number_of_trials, pools
 from alkbald.reporting.rounds import CURVE, by_trial, interpolated
 from alkbald.reporting.tables import interval_of_mean
 
@@ -18,7 +18,7 @@ def overview(rounds: pd.DataFrame, times: pd.DataFrame) -> Figure:
     """Left: test accuracy over labels, mean and 95% interval over trials. Right: seconds to select a batch.
 
     Args:
-        rounds: of `load_runs`, of one data set. A curve of fewer than three trials is drawn without an interval.
+        rounds: of `load_runs`, of one data set and pool. A curve of fewer than three trials has no interval.
         times: of `results/table1/times.csv`: columns what ("2-BALD, ours", "2-BALD, batchbald_redux", and the same of
             BatchBALD), B (points in the batch), N (points in the pool), seconds.
 
@@ -32,18 +32,18 @@ def overview(rounds: pd.DataFrame, times: pd.DataFrame) -> Figure:
 
 
 def _accuracy(axes: Axes, rounds: pd.DataFrame) -> None:
-    for (_, method, acq_size, _), curve in rounds.groupby(CURVE):
+    for (_, method, *_), curve in rounds.groupby(CURVE):
         table = interpolated(by_trial(curve, "accuracy"))
         mean = table.mean(axis=1)
         half = table.apply(lambda at: interval_of_mean(at.dropna()), axis=1).where(table.count(axis=1) > 2)
         colour, style = _CURVES.get(method, (_GREY, ":"))
-        trials = f"{table.shape[1]} {'trial' if table.shape[1] == 1 else 'trials'}"
-        axes.plot(mean.index, mean, color=colour, linestyle=style, label=f"{method_name(method)} {acq_size} ({trials})")
+        label = f"{curve_label(curve)} ({number_of_trials(curve)})"
+        axes.plot(mean.index, mean, color=colour, linestyle=style, label=label)
         axes.fill_between(mean.index, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
     axes.set(xlabel="labelled images", ylabel="test accuracy", ylim=(0.65, 1))
     axes.set_title("Accuracy: mean and 95% interval", loc="left")
     axes.grid(alpha=0.3)
-    axes.legend(loc="lower right", title="method, points a round")
+    axes.legend(loc="lower right", title=f"method, points a round; {pools(rounds)}")
 
 
 def _seconds(axes: Axes, times: pd.DataFrame) -> None:

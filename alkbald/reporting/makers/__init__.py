@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from alkbald.errors import RecordError
-from alkbald.reporting.makers import paper, studies
+from alkbald.reporting.makers import accuracies, paper, studies
 from alkbald.reporting.makers.files import Folders
 
 MAKERS: dict[str, Callable[[Folders], None]] = {
@@ -12,7 +12,9 @@ MAKERS: dict[str, Callable[[Folders], None]] = {
     "figure2": paper.figure2,
     "figure3": paper.figure3,
     "table1": paper.table1,
-    "comparison": paper.comparison,
+    "comparison": accuracies.comparison,
+    "published": accuracies.published,
+    "noise": accuracies.noise,
     "acquired": paper.acquired,
     "correlation": studies.correlation,
     "conjecture": studies.conjecture,

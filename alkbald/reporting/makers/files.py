@@ -27,7 +27,7 @@ class Folders:
     published: Path
 
     def curves(self, wanted: list[str]) -> tuple[pd.DataFrame, list[str]]:
-        """The rounds of these curves (METHOD-ACQSIZE), and which of the curves are not there.
+        """The rounds of these curves (by name), and which of the curves are not there.
 
         Raises:
             FileNotFoundError: no run is there.
@@ -47,12 +47,18 @@ class Folders:
 
     def save_table(self, table: pd.DataFrame, name: str, formats: dict[str, str]) -> None:
         """As CSV in full, and as Markdown with the columns that have a format and are not empty."""
+        self.save_csv(table, name)
         path = self.output / name
-        table.to_csv(path.with_suffix(".csv"), index=False, float_format="%.6g", lineterminator="\n")
         shown = table.replace("", None).dropna(axis="columns", how="all")
         rows = [
             {key: "" if pd.isna(row[key]) else format(row[key], spec) for key, spec in formats.items() if key in row}
             for row in shown.to_dict("records")
         ]
         path.with_suffix(".md").write_text(markdown(rows) + "\n")
-        print(f"made {path}.csv and .md")
+        print(f"made {path}.md")
+
+    def save_csv(self, table: pd.DataFrame, name: str) -> None:
+        """In full, for those who compute with it."""
+        path = self.output / f"{name}.csv"
+        table.to_csv(path, index=False, float_format="%.6g", lineterminator="\n")
+        print(f"made {path}")

@@ -1,4 +1,4 @@
-"""The paper's figures and tables, and how runs compare with each other and with the published numbers."""
+"""The paper's figures and tables."""
 
 import json
 
@@ -7,24 +7,22 @@ import pandas as pd
 from alkbald.reporting.acquired import acquired_batches, read_images
 from alkbald.reporting.figures import overview as figures
 from alkbald.reporting.figures.batches import score_progression
-from alkbald.reporting.figures.curves import learning_curves
+from alkbald.reporting.figures.curves import Panel, beside_published
 from alkbald.reporting.figures.images import acquired_images
 from alkbald.reporting.makers.compared import (
-    DIFFERENCES,
-    DYNAMIC,
     FIGURE_1,
     FIGURE_2,
-    FIXED,
-    GRID,
     OVERVIEW,
-    REFERENCE,
-    SIZES,
-    THRESHOLDS,
 )
 from alkbald.reporting.makers.files import Folders
 from alkbald.reporting.names import method_name
-from alkbald.reporting.rounds import accuracy_curves, check_comparable
-from alkbald.reporting.tables import compared_with_published, paired_differences, summary
+from alkbald.reporting.published import DATA, read_published
+from alkbald.reporting.rounds import check_comparable
+
+PAPER_MINUTES = "paper (2080 Super), selection alone, min"
+PAPER_SOURCE = "source of the paper's minutes"
+#: What is timed as the 2-BALD of batchbald_redux, which has no function for it.
+AUTHORS_2BALD = "the author's own algorithm: whole pool after each pick, ExactJointEntropy, float64"
 
 
 def overview(folders: Folders) -> None:
@@ -38,7 +36,7 @@ def overview(folders: Folders) -> None:
 
 
 def figure1(folders: Folders) -> None:
-    """Learning curves of batches of 10, and of BatchBALD's of 5."""
+    """Learning curves of 2-BALD and BatchBALD as published, and of all methods on each pool."""
     _learning_curves(folders, "figure1", FIGURE_1)
 
 
@@ -47,39 +45,16 @@ def figure2(folders: Folders) -> None:
     _learning_curves(folders, "figure2", FIGURE_2)
 
 
-def _learning_curves(folders: Folders, name: str, wanted: list[str]) -> None:
-    rounds, missing = folders.curves(wanted)
+def _learning_curves(folders: Folders, name: str, panels: list[Panel]) -> None:
+    rounds, missing = folders.curves(list(dict.fromkeys(curve for panel in panels for curve in panel.curves)))
     for curve in missing:
         print(f"{name}: {curve} is not there")
     if rounds.empty:
         raise FileNotFoundError(f"none of its curves is in {folders.results}/learning_curves")
-    folders.save(learning_curves(rounds, bottom=0.65, missing=missing, order=wanted), name)
-
-
-def comparison(folders: Folders) -> None:
-    """What the curves reach, how they differ, and the published numbers."""
-    rounds, missing = folders.curves([*FIGURE_1, *DYNAMIC, *FIXED])
-    if REFERENCE in missing:
-        raise FileNotFoundError(
-            f"{REFERENCE}, with which curves are compared, is not in {folders.results}/learning_curves"
-        )
-    curves = accuracy_curves(rounds)
-    accuracies = {f"{what}{size}": ".4f" for size in SIZES for what in ("accuracy at ", "± at ")}
-    needed = {f"{what} to {share:.0%}": ".0f" for share in THRESHOLDS for what in ("labels", "trials")}
-    folders.save_table(
-        summary(curves, SIZES, THRESHOLDS, GRID),
-        "summary",
-        {"curve": "", "trials": "", **accuracies, "area": ".4f", "± area": ".4f", **needed},
-    )
-    folders.save_table(paired_differences(curves, REFERENCE, SIZES, GRID), "differences", DIFFERENCES)
-    folders.save_table(
-        compared_with_published(curves, pd.read_csv(folders.published / "accuracy.csv")),
-        "published",
-        {
-            **{"curve": "", "labelled": "", "trials": "", "ours": ".4f", "published": ".3f"},
-            **{"difference": "+.4f", "in standard errors": "+.1f"},
-        },
-    )
+    published = read_published(folders.published / "curves.csv")
+    if set(rounds["data"]) != {DATA}:
+        published = published[:0]  # they are of another data set
+    folders.save(beside_published(rounds, published, panels, bottom=0.65), name)
 
 
 def figure3(folders: Folders) -> None:
@@ -91,16 +66,17 @@ def table1(folders: Folders) -> None:
     """Minutes to select a batch: the paper's, batchbald_redux's and ours."""
     times = pd.read_csv(folders.results / "table1" / "times.csv")
     source = json.loads((folders.results / "table1" / "provenance.json").read_text())
-    published = pd.read_csv(folders.published / "minutes.csv").set_index(["method", "acq_size"])["minutes"]
-    formats = {"method": "", "acq_size": "", "paper (2080 Super), min": ".0f", "batchbald_redux, min": ".3g"}
+    published = pd.read_csv(folders.published / "minutes.csv").set_index(["method", "acq_size"])
+    formats = {"method": "", "acq_size": "", PAPER_MINUTES: ".0f", PAPER_SOURCE: "", "batchbald_redux, min": ".3g"}
     formats |= {"ours, min": ".2g", "ratio": ".3g", "inference (ours), min": ".2g", "pool": ",", "K": ""}
     formats |= {"outcomes kept, ours and the peer's": ",.0f", "device": "", "batchbald_redux is": ""}
     table = _minutes(times, published).assign(device=f"{source['device']}, {source['threads']} threads")
     folders.save_table(table[list(formats)], "table1", formats)
 
 
-def _minutes(times: pd.DataFrame, published: pd.Series) -> pd.DataFrame:
-    """A row for each method and batch size of `times` (columns what, B, N, K, particles, seconds)."""
+def _minutes(times: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
+    """A row for each method and batch size of `times` (columns what, B, N, K, particles, seconds), beside the paper's
+    (by method and batch size: minutes, and where they come from)."""
     minutes = times.set_index(["what", "B"])["seconds"] / 60
     rows = []
     for method in ("BatchBALD", "2-BALD", "3-BALD"):
@@ -110,7 +86,8 @@ def _minutes(times: pd.DataFrame, published: pd.Series) -> pd.DataFrame:
                 {
                     "method": method,
                     "acq_size": int(row["B"]),
-                    "paper (2080 Super), min": published.get((method, row["B"])),
+                    PAPER_MINUTES: published["minutes"].get((method, row["B"])),
+                    PAPER_SOURCE: published[PAPER_SOURCE].get((method, row["B"]), ""),
                     "batchbald_redux, min": peer,
                     "ours, min": ours,
                     "ratio": peer / ours if peer else None,
@@ -118,7 +95,7 @@ def _minutes(times: pd.DataFrame, published: pd.Series) -> pd.DataFrame:
                     "pool": int(row["N"]),
                     "K": int(row["K"]),
                     "outcomes kept, ours and the peer's": int(row["particles"]) or None,
-                    "batchbald_redux is": "its joint entropies in our greedy loop" if method == "2-BALD" else "",
+                    "batchbald_redux is": AUTHORS_2BALD if method == "2-BALD" else "",
                 }
             )
     return pd.DataFrame(rows)
