@@ -24,6 +24,9 @@ def run_command(*overrides: str) -> subprocess.CompletedProcess:
     )
 
 
+DATA_SETS = sorted(path.stem for path in (ROOT / "configs" / "data").iterdir())
+
+
 # Every error is one line on stderr that names the setting and what is allowed, and exit code 2.
 @pytest.mark.parametrize(
     ("overrides", "message"),
@@ -34,7 +37,7 @@ def run_command(*overrides: str) -> subprocess.CompletedProcess:
         ("acqsize=5", "unknown setting acqsize; did you mean acq_size?"),
         ("training.patiense=5", "unknown setting training.patiense; did you mean training.patience?"),
         ("method=nope", "method must be one of 2bald, 3bald, adaptive_kbald, bald,"),
-        ("data=nope", "data must be one of digits, emnist, fashion_mnist, mnist, repeated_mnist, got nope"),
+        ("data=nope", f"data must be one of {', '.join(DATA_SETS)}, got nope"),
         ("data=null", "Config group override must be a string or a list"),
         ("method=2bald method.order=3", "unknown setting method.order"),
         ("acq_size={", "no viable alternative"),

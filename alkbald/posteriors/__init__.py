@@ -41,8 +41,8 @@ def make_posterior(
         weights_seed: the seed of some initial weights, by their key.
 
     Raises:
-        ValueError: an unknown name, or an option out of range.
-        TypeError: an option that is lacking, or that neither has.
+        ValueError: an unknown name or option, or an option out of range.
+        TypeError: an option that is lacking.
         ImportError: an optional dependency is not there.
     """
     own = dict(options)
@@ -51,6 +51,8 @@ def make_posterior(
             raise ValueError(f"{key} must be one of {', '.join(known)}, got {own.get(key)}")
     posterior, architecture = POSTERIORS[own.pop("posterior")], NETWORKS[own.pop("network")]
     of_posterior = {key: own.pop(key) for key in own.keys() & inspect.signature(posterior).parameters.keys()}
+    if unknown := sorted(own.keys() - inspect.signature(architecture).parameters.keys()):
+        raise ValueError(f"{unknown[0]} is no option of posterior={options['posterior']}, network={options['network']}")
     network = partial(architecture, image_shape, num_classes, **own)
     return posterior(lambda seed: network(seed=seed), weights_seed, **of_posterior)
 

@@ -69,7 +69,7 @@ class LastLayer(Posterior):
             one of highest marginal likelihood.
 
     Raises:
-        ValueError: a prior precision that is not positive, or a last stage that is a convolution.
+        ValueError: a prior precision that is not positive, or a network that does not end in a linear stage.
         ImportError: laplace-torch is not there.
     """
 
@@ -81,8 +81,8 @@ class LastLayer(Posterior):
             raise ImportError("a Bayesian last layer needs laplace-torch: pip install '.[laplace]'")
         if prior_precision is not None and not (type(prior_precision) in (int, float) and prior_precision > 0):
             raise ValueError(f"prior_precision must be positive, or null, got {prior_precision}")
-        if not isinstance(network.stage_list[-1].layer, nn.Linear):
-            raise ValueError("the last stage must be a linear layer")
+        if not isinstance(network, MCDropoutNet) or not isinstance(network.stage_list[-1].layer, nn.Linear):
+            raise ValueError("network must be made of stages, and end in a linear one")
         self.network = network
         self._prior_precision = prior_precision
         self._gaussian: laplace.KronLLLaplace | None = None
