@@ -171,7 +171,9 @@ def test_a_count_names_the_line_that_asked(device):
     joint_mutual_information(log_probs)
     assert device.copies_to_device == {"outside alkbald": 1}
     lines = [line.partition(":") for line in device.reads]
-    assert {file for file, _, _ in lines} == {f"information/{name}.py" for name in ("probabilities", "particles", "measures")}
+    assert {file for file, _, _ in lines} == {
+        f"information/{name}.py" for name in ("probabilities", "particles", "measures")
+    }
     source = {file: (PACKAGE / file).read_text().splitlines() for file, _, _ in lines}
     assert any(".item()" in source[file][int(number) - 1] for file, _, number in lines)
 
