@@ -1,3 +1,5 @@
+import gc
+
 import torch
 
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
@@ -14,9 +16,10 @@ def test_the_stopwatch_waits_for_the_gpu_on_both_sides(monkeypatch):
 
 
 def test_peak_memory_is_the_runs_own(tmp_path):
-    before = torch.ones(2**28, dtype=torch.uint8)  # 256 MiB, in use before the run
+    before = torch.ones(2**29, dtype=torch.uint8)  # 512 MiB, in use before the run
     del before
+    gc.collect()  # what is freed later, while the test measures, would count as less
     reset_peak_memory(torch.device("cpu"))
     quiet = peak_memory(torch.device("cpu"))
-    held = torch.ones(2**27, dtype=torch.uint8)
-    assert peak_memory(torch.device("cpu")) - quiet > 0.9 * held.numel()
+    held = torch.ones(2**28, dtype=torch.uint8)
+    assert peak_memory(torch.device("cpu")) - quiet > 0.8 * held.numel()
