@@ -1,13 +1,14 @@
 """The columns of a run's tables. Each is said once, here, and everything else follows from it: how a value is written,
 read and checked (`alkbald.records.files`), and the tables of the documentation (`documentation`; a test compares).
 
-To add a column, add a line here and compute its value where the round's row is made (`alkbald.loop`). Its `since` is
-the version of the record that brings it. Records of each version are in tests/records.
+To add a column, add a line here and compute its value where the round's row is made (`alkbald.recording`). Its `since`
+is `VERSION + 1`: the version that comes next. Records of each version are in tests/records.
 """
 
 from dataclasses import dataclass
 
-#: The present version of the record.
+#: The last version of the record that tests/records holds a run of. It is raised when such a run is added, at a release:
+#: until then, columns of the next version come and go without one.
 VERSION = 7
 
 #: Units. A share is between 0 and 1.
