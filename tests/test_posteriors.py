@@ -131,7 +131,7 @@ def test_members_stop_one_by_one():
     inputs, labels = two_classes(seed=1)
     for member in posterior.members:  # each has the weights of its own best epoch, the first of its like
         best = evaluate(member, inputs, labels, 0, generator=generator()).accuracy
-        epochs = accuracies[: accuracies.index(best) + 2]
+        epochs = [accuracy or 0.0 for accuracy in accuracies[: accuracies.index(best) + 2]]
         assert best == max(epochs)
         accuracies = accuracies[len(epochs) :] if len(epochs) < len(accuracies) else []
     assert how.epochs < 90

@@ -36,6 +36,11 @@ def easy_data(n: int = 40):
     return inputs, labels
 
 
+def of_accuracy(accuracy: float, labels):
+    """An evaluation with so many right predictions."""
+    return SimpleNamespace(correct=torch.arange(len(labels)) < round(accuracy * len(labels)), nll=0.0)
+
+
 def test_without_validation_all_epochs_count_and_the_last_weights_stay(monkeypatch):
     inputs, labels = easy_data()
     options = {"epoch_size": 96, "batch_size": 32, "max_epochs": 4, "patience": 1}
@@ -50,7 +55,9 @@ def test_without_validation_all_epochs_count_and_the_last_weights_stay(monkeypat
     assert all(math.isnan(epoch.validation_accuracy) for epoch in fitted.history)
     # The same with a validation that likes the last epoch best.
     rising = iter([0.1, 0.2, 0.3, 0.4])
-    monkeypatch.setattr(training, "evaluate", lambda *_, **__: SimpleNamespace(accuracy=next(rising), nll=0.0))
+    monkeypatch.setattr(
+        training, "evaluate", lambda _network, _inputs, labels, *_, **__: of_accuracy(next(rising), labels)
+    )
     fit(models[1], inputs, labels, inputs, labels, generator=generator(1), validation_generator=generator(2), **options)
     for ours, last in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(ours, last)
@@ -105,12 +112,12 @@ def run_with_accuracies(monkeypatch, accuracies, **options):
     """A training with given validation accuracies; returns the fit, the model, and the weights after each epoch."""
     weights = []
 
-    def evaluate(model, *args, **kwargs):
+    def evaluate(model, inputs, labels, *args, **kwargs):
         weights.append({name: weight.clone() for name, weight in model.state_dict().items()})
-        return SimpleNamespace(accuracy=accuracies[len(weights) - 1], nll=0.0)
+        return of_accuracy(accuracies[len(weights) - 1], labels)
 
     monkeypatch.setattr(training, "evaluate", evaluate)
-    inputs, labels = easy_data(8)
+    inputs, labels = easy_data(10)
     model = mnist_cnn(2, seed=0)
     generators = {"generator": generator(1), "validation_generator": generator(2)}
     data = (inputs, labels, inputs, labels)
@@ -138,10 +145,57 @@ def test_the_history_has_every_epoch(monkeypatch):
 
     monkeypatch.setattr(training.F, "nll_loss", watch)
     fitted, *_ = run_with_accuracies(monkeypatch, [0.1, 0.9, 0.5], max_epochs=3, batch_size=16)
-    assert [(epoch.epoch, epoch.validation_accuracy) for epoch in fitted.history] == [(1, 0.1), (2, 0.9), (3, 0.5)]
+    assert [(epoch.epoch, epoch.validation_accuracy) for epoch in fitted.history] == [(1, 0.1), (2, 0.9), (3, None)]
     of_steps = torch.stack(losses).detach().double().unflatten(0, (3, 4))  # epochs of 64 in mini-batches of 16
     assert [epoch.training_loss for epoch in fitted.history] == pytest.approx(of_steps.mean(1).tolist(), rel=1e-6)
     assert of_steps.std(1).min() > 1e-3  # the mean is of losses that differ
+
+
+@pytest.mark.parametrize("part", [1, 7, 40])
+@pytest.mark.parametrize("seed", range(3))
+def test_validation_of_a_part_decides_as_the_whole_does(monkeypatch, part, seed):
+    """Early stopping on all accuracies, beside early stopping on parts: same epochs, same best epoch, same weights."""
+    inputs, labels = easy_data(20)
+    held_out, held_out_labels = easy_data(90)
+    held_out = 0.3 * held_out + torch.randn(held_out.shape, generator=generator(seed))  # hard to tell apart
+    options = {"epoch_size": 64, "batch_size": 32, "max_epochs": 25, "patience": 6, "validation_samples": 5}
+    whole, predicted, fits = [], [], []
+
+    def fit_again() -> dict[str, torch.Tensor]:
+        model, draws = mnist_cnn(2, seed=seed), generator(2)
+        data = (inputs, labels, held_out, held_out_labels)
+        fits.append((fit(model, *data, generator=generator(1), validation_generator=draws, **options), draws))
+        return model.state_dict()
+
+    class Whole(training._Validation):
+        def accuracy(self, network, epoch, best):
+            whole.append(super().accuracy(network, epoch, -1.0))
+            return whole[-1]
+
+    evaluate = training.evaluate
+
+    def watch(network, inputs, *rest, **options):
+        predicted.append(len(inputs))
+        return evaluate(network, inputs, *rest, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "_Validation", Whole)
+        expected = fit_again()
+    monkeypatch.setattr(training, "_VALIDATION_PART", part)
+    monkeypatch.setattr(training, "evaluate", watch)
+    weights = fit_again()
+
+    (by_whole, draws_by_whole), (by_part, draws_by_part) = fits
+    assert (by_part.epochs, by_part.best_epoch) == (by_whole.epochs, by_whole.best_epoch)
+    assert by_part.validation_accuracy == by_whole.validation_accuracy == max(whole)
+    assert same(weights, expected)
+    assert torch.equal(draws_by_part.get_state(), draws_by_whole.get_state())
+    better = [accuracy > max([-1.0, *whole[:epoch]]) for epoch, accuracy in enumerate(whole)]
+    assert 1 < sum(better) < len(better) - 3  # both kinds of epochs are there
+    assert [epoch.validation_accuracy for epoch in by_part.history] == [
+        accuracy if above else None for accuracy, above in zip(whole, better, strict=True)
+    ]
+    assert sum(better) * 90 < sum(predicted) < (1.0 if part == 40 else 0.9) * len(whole) * 90
 
 
 def test_training_ends_at_the_last_epoch_with_the_best_weights(monkeypatch):

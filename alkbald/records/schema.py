@@ -7,8 +7,8 @@ is `VERSION + 1`: the version that comes next. Records of each version are in te
 
 from dataclasses import dataclass
 
-#: The last version of the record that tests/records holds a run of. It is raised when such a run is added, at a release:
-#: until then, columns of the next version come and go without one.
+#: The last version of the record that tests/records holds a run of. It is raised when such a run is added, at a
+#: release. Until then, columns of the next version come and go without one.
 VERSION = 7
 
 #: Units. A share is between 0 and 1.
@@ -135,7 +135,8 @@ EPOCHS = Table(
         Column("round", int, "", "the round whose model was trained"),
         Column("epoch", int, "", "number of the epoch, from 1"),
         Column("training_loss", float, NATS, "mean over the epoch's steps"),
-        Column("validation_accuracy", float, SHARE, "after the epoch", "without validation"),
+        Column("validation_accuracy", float, SHARE, "after the epoch",
+               "without validation, and of an epoch that was not better than all before it (older records have it)"),
     ),
     since=6,
 )  # fmt: skip
