@@ -45,6 +45,7 @@ figures: $(INSTALLED)  ## rebuild every figure and table from the records in res
 reproduce: $(INSTALLED)  ## make such records from nothing in runs/reproduction (or -cpu), then the figures; hours on a GPU (sweeps go on if stopped)
 	$(BIN)/python run.py -m experiment=figure1 out=$(REPRODUCTION)/learning_curves $(RUNS)
 	$(BIN)/python run.py -m experiment=figure2 out=$(REPRODUCTION)/learning_curves $(RUNS)
+	$(BIN)/python run.py -m curve=2bald-10,batchbald-5,batchbald-10 data.noise=0 out=$(REPRODUCTION)/learning_curves $(RUNS)
 	$(BIN)/python scripts/score_progression.py experiment=figure3 data.root=$(DATA) out=$(REPRODUCTION) $(FIGURE3)
 	$(BIN)/python scripts/table1.py experiment=table1 data.root=$(DATA) out=$(REPRODUCTION) $(TABLE1)
 	$(BIN)/python scripts/acquired_images.py $(REPRODUCTION) --data $(DATA)

@@ -24,7 +24,7 @@ from alkbald.acquisition import Batch, bald, batchbald, kbald
 from alkbald.benchmarking.bench import Bench, Selection
 from alkbald.benchmarking.models import predictions
 from alkbald.benchmarking.peer_acquisition import peer_2bald, peer_batchbald
-from alkbald.benchmarking.report import Report, option_parser
+from alkbald.benchmarking.report import Report, add_model_options, at_least, option_parser
 from alkbald.cli import errors_in_one_line
 from alkbald.information import joint_mutual_information
 
@@ -159,18 +159,20 @@ def growth_table(bench: Bench, log_probs: Tensor, grid: list[tuple[int, int, int
 
 def main() -> None:
     options = option_parser(__doc__, "runs/bench_acquisition", quick="the comparison alone, after 20 labels")
-    options.add_argument("--pool", type=int, default=60_000)
+    add_model_options(options)
+    options.add_argument("--pool", type=int, default=60_000, help="at least 10 with --quick, else 100")
     options.add_argument(
-        "--peer-pool", type=int, default=10_000, help="pool of the peer's batch of 10; its time is scaled up"
+        "--peer-pool", type=at_least(10), default=10_000, help="pool of the peer's batch of 10; its time is scaled up"
     )
     arguments = options.parse_args()
+    if arguments.pool < (least := 10 if arguments.quick else 100):  # the largest batch that is selected from it
+        options.error(f"argument --pool: must be at least {least}, got {arguments.pool}")
     device = torch.device(arguments.device)
     bench = Bench(device, arguments.repeats)
     report = Report(
         Path(arguments.output),
         device,
         "Acquisition, measured",
-        "python scripts/bench_acquisition.py",
         f"Medians of {arguments.repeats} runs after a warm-up (of one run where it is long, and of the peer). Joint "
         "mutual information, in nats, is evaluated apart from the methods; s.e. is its standard error, 0 where all "
         "outcomes are enumerated.",

@@ -21,7 +21,7 @@ import torch
 
 from alkbald.benchmarking.bench import Bench
 from alkbald.benchmarking.models import trained_on_mnist
-from alkbald.benchmarking.report import Report, option_parser
+from alkbald.benchmarking.report import Report, add_model_options, option_parser
 from alkbald.benchmarking.rounds import round_table, run_settings
 from alkbald.cli import errors_in_one_line
 from alkbald.data import Data
@@ -109,6 +109,7 @@ def rounds(newer: SimpleNamespace, older: SimpleNamespace, data: Data, device: t
 
 def main() -> None:
     options = option_parser(__doc__, "runs/bench_beside", quick="no whole round")
+    add_model_options(options)
     options.add_argument("older", type=Path, help="a checkout of the older commit")
     arguments = options.parse_args()
     device = torch.device(arguments.device)
@@ -118,13 +119,13 @@ def main() -> None:
         ["git", "-C", arguments.older, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
     ).stdout[:12]
     bench = Bench(device, arguments.repeats)
+    once = "" if arguments.quick else "; the rounds ran once, one after the other"
     report = Report(
         Path(arguments.output),
         device,
         f"Beside commit {commit}",
-        "python scripts/bench_beside.py OLDER",
         f"Both in one process, in turn, with the same weights and masks. Medians of {arguments.repeats} pairs after a "
-        "warm-up; the rounds ran once, one after the other. A pass is one input under one mask.",
+        f"warm-up{once}. A pass is one input under one mask.",
         bench.rows,
     )
     names = "inference", "model", "loop", "settings"

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from alkbald.benchmarking.bench import Bench, Peak
 from alkbald.benchmarking.models import seconds_of_training, trained_on_mnist
 from alkbald.benchmarking.naive import PlainCNN, naive_inference, naive_training
-from alkbald.benchmarking.report import Report, option_parser
+from alkbald.benchmarking.report import Report, add_model_options, option_parser
 from alkbald.benchmarking.rounds import round_table, run_settings
 from alkbald.cli import errors_in_one_line
 from alkbald.data import Data
@@ -150,16 +150,17 @@ def full_round(data: Data, precision: str, device: torch.device) -> list[dict]:
 
 def main() -> None:
     options = option_parser(__doc__, "runs/bench_inference", quick="no whole round")
+    add_model_options(options)
     arguments = options.parse_args()
     device = torch.device(arguments.device)
     bench = Bench(device, arguments.repeats)
+    once = "" if arguments.quick else "; the round ran once"
     report = Report(
         Path(arguments.output),
         device,
         "Inference and training, measured",
-        "python scripts/bench_inference.py",
-        f"Medians of {arguments.repeats} runs in turn after a warm-up; the round ran once. A pass is one input under "
-        "one mask. Ratios are to batchbald_redux's modules at 128 inputs a time, and at the faster of both chunks.",
+        f"Medians of {arguments.repeats} runs in turn after a warm-up{once}. A pass is one input under one mask. "
+        "Ratios are to batchbald_redux's modules at 128 inputs a time, and at the faster of both chunks.",
         bench.rows,
     )
     model, data = trained_on_mnist(arguments.data, 2, device)

@@ -20,7 +20,7 @@ from omegaconf import OmegaConf
 from alkbald.acquisition import METHODS, Batch, Method
 from alkbald.benchmarking.bench import Bench
 from alkbald.benchmarking.models import predictions
-from alkbald.benchmarking.report import Report, option_parser
+from alkbald.benchmarking.report import Report, add_model_options, at_least, option_parser
 from alkbald.benchmarking.rounds import CONFIGS
 from alkbald.cli import errors_in_one_line
 
@@ -56,7 +56,8 @@ def methods_table(bench: Bench, log_probs: torch.Tensor) -> list[dict]:
 
 def main() -> None:
     options = option_parser(__doc__, "runs/bench_methods", quick="one measurement of each, without a warm-up")
-    options.add_argument("--pool", type=int, default=60_000)
+    add_model_options(options)
+    options.add_argument("--pool", type=at_least(1), default=60_000)
     arguments = options.parse_args()
     device = torch.device(arguments.device)
     repeats = 1 if arguments.quick else arguments.repeats
@@ -65,7 +66,6 @@ def main() -> None:
         Path(arguments.output),
         device,
         "Methods, measured",
-        "python scripts/bench_methods.py",
         f"Medians of {repeats} runs{'' if arguments.quick else ' after a warm-up'}. Joint mutual information in nats.",
         bench.rows,
     )

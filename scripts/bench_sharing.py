@@ -25,7 +25,7 @@ from typing import IO, cast
 
 import torch
 
-from alkbald.benchmarking.report import Report, option_parser
+from alkbald.benchmarking.report import Report, at_least, option_parser
 from alkbald.benchmarking.rounds import run_settings
 from alkbald.cli import errors_in_one_line
 from alkbald.data import load
@@ -154,6 +154,7 @@ class RunsAtOnce:
                     if seconds is None:
                         most = runs - 1
                         processes.clear()
+                        break
 
     def cell(self, setting: str, runs: int, key: str) -> str:
         """The median; where rounds were ended, that it is more than their limit."""
@@ -180,7 +181,7 @@ def main() -> None:
         __doc__, "runs/bench_sharing", quick=f"1 and 2 at once, the first {QUICK} settings, once each"
     )
     options.set_defaults(repeats=3)
-    options.add_argument("--epochs", type=int, default=10, help="of a round")
+    options.add_argument("--epochs", type=at_least(1), default=10, help="of a round")
     options.add_argument("--limit", type=float, default=15, help="times one alone, after which rounds are ended")
     options.add_argument("--rounds-of", type=int, metavar="EPOCHS", help="be one of the processes")
     options.add_argument("--threads", type=int, help="of such a process")
@@ -196,7 +197,6 @@ def main() -> None:
         Path(arguments.output),
         torch.device("cpu"),
         "Runs that share the cores, measured",
-        "python scripts/bench_sharing.py",
         f"Seconds of the slowest of the rounds that start at once ({arguments.epochs} epochs, digits, 2-BALD 10), and "
         "how many times as long that is as one alone with libgomp's default, measured right before. Medians of "
         f"{repeats}; rounds that took {arguments.limit:g} times as long were ended.",

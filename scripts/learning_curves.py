@@ -15,8 +15,9 @@ def main() -> None:
     parser.add_argument("--output", default="learning_curves.png", help="picture to write; its ending is the format")
     arguments = parser.parse_args()
     rounds = load_runs(arguments.folders)
+    figure = learning_curves(rounds)
     try:
-        learning_curves(rounds).savefig(arguments.output, dpi=150)
+        figure.savefig(arguments.output, dpi=150)
     except ValueError as error:  # matplotlib's, for a format that it does not write
         raise UserError(f"--output {arguments.output}: {error}") from error
     print(f"\n{rounds_as_text(rounds)}\n\nlearning curves: {arguments.output}")

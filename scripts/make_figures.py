@@ -24,6 +24,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="folder of what is made; default: RESULTS/figures")
     parser.add_argument("--only", nargs="+", choices=MAKERS, default=list(MAKERS))
     arguments = parser.parse_args()
+    if not arguments.results.is_dir():
+        raise UserError(f"--results {arguments.results}: there is no such folder")
     folders = Folders(arguments.results, arguments.output or arguments.results / "figures", PUBLISHED)
     if not make(arguments.only, folders):
         raise UserError(f"nothing to make figures of below {arguments.results}")

@@ -3,6 +3,7 @@
 import inspect
 import re
 import shlex
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from conftest import ROOT, compose
 
 from alkbald.acquisition import METHODS
 from alkbald.records.versions import LEGACY, METHOD_LEGACY, MODEL_LEGACY
+from alkbald.reporting.makers.compared import PAPER
+from alkbald.reporting.rounds import pool_suffix
 from alkbald.settings import from_config
 
 README = ROOT / "README.md"
@@ -212,3 +215,51 @@ def test_headline_speeds_are_those_of_the_reports():
     older, newer = re.search(r"^\| whole \| ([\d.]+) \| ([\d.]+)", beside, re.MULTILINE).groups()
     row = headline("seconds of a round at the paper's settings")
     assert row.startswith(f"| {float(newer):.0f} | {float(older):.0f} ")
+
+
+def test_speeds_of_selection_are_those_of_the_reports():
+    """From the least to the largest ratio of any batch that both selected: to two digits."""
+    report = (ROOT / "results" / "bench_acquisition" / "report.md").read_text()
+    rows = re.findall(r"^\| \S+BALD \| \d+ \| \d+ \| [\d.]+ \| [^|]+ \| (\d+) \|", report, re.MULTILINE)
+    ratios = [*map(float, rows), *pd.read_csv(FIGURES / "table1.csv")["ratio"].dropna()]
+    assert len(ratios) == 10 + 4
+    text = (ROOT / "docs" / "performance.md").read_text()
+    told = re.search(r"selection is (\d+)\s+to (\d+) times as fast as the reference code", text).groups()
+    assert told == tuple(f"{float(f'{ratio:.2g}'):.0f}" for ratio in (min(ratios), max(ratios)))
+
+
+@pytest.mark.parametrize(("points", "samples", "words"), [(7, 20, "seven"), (10, 100, "ten")])
+def test_what_few_points_use_up_of_log_k_is_that_of_results(points, samples, words):
+    """At the labelled set where it is less, to a whole percent."""
+    worth = pd.read_csv(ROOT / "results" / "ceiling" / "worth.csv")
+    of_batch = worth[(worth["position"] == points) & (worth["num_samples"] == samples)]
+    assert len(of_batch) == 2
+    least = (of_batch["joint"] / np.log(samples)).min()
+    text = " ".join((ROOT / "docs" / "findings.md").read_text().split())
+    told = re.search(rf"{words} points use up {samples} samples to (\d+)%", text, re.IGNORECASE)[1]
+    assert told == f"{100 * least:.0f}"
+
+
+@pytest.mark.parametrize(("heading", "study"), [("## Figure 3", "figure3"), ("## Table 1", "table1")])
+def test_figures_of_one_model_say_on_which_pool(heading, study):
+    noise = yaml.safe_load((ROOT / "results" / study / "settings.yaml").read_text())["data"]["noise"]
+    _, section = (ROOT / "docs" / "reproduction.md").read_text().split(heading)
+    assert re.findall(r"`data\.noise=([\d.]+)`", section.partition("\n## ")[0]) == [str(noise)]
+
+
+def test_reproduction_runs_every_curve_of_the_figures():
+    """On its own pool: `make reproduce` is everything from nothing."""
+    done = subprocess.run(
+        ["make", "--dry-run", "reproduce", "SEEDS=0", "VENV=none"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    curves = set()
+    for line in re.findall(r"run\.py -m (.*)", done.stdout):
+        sweep, *overrides = line.split()
+        key, _, swept = sweep.partition("=")
+        if key == "experiment":
+            config = yaml.safe_load((ROOT / "configs" / "experiment" / f"{swept}.yaml").read_text())
+            swept = config["hydra"]["sweeper"]["params"]["curve"]
+        for curve in swept.split(","):
+            settings = from_config(compose(f"curve={curve}", *overrides))
+            curves.add(f"{settings.method['name']}-{settings.acq_size}{pool_suffix(settings.data.noise)}")
+    assert curves >= set(PAPER)

@@ -154,11 +154,18 @@ def test_what_is_no_log_probability_is_refused_by_its_pool_index():
     assert check_probabilities(good.bfloat16().float().log_softmax(-1).half()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("num_outcomes", [1, 0, -1])
+@pytest.mark.parametrize("measure", [joint_mutual_information, joint_mutual_information_of_prefixes])
+def test_fewer_than_two_simulated_outcomes_are_refused(measure, num_outcomes):
+    with pytest.raises(ValueError, match=f"num_outcomes must be at least 2, got {num_outcomes}"):
+        measure(random_log_probs(3, 4, 5), max_outcomes=10, num_outcomes=num_outcomes)
+
+
 def test_many_outcomes_are_enumerated_in_parts_to_the_same_value(monkeypatch):
     log_probs = random_log_probs(8, 30, 4)
     particles = OutcomeParticles.prior(30, log_probs)
     for point in log_probs.exp():
         particles = particles.extended(point)
     value, error = joint_mutual_information(log_probs)
-    assert value == pytest.approx(particles.mutual_information(), abs=1e-10)
+    assert value == pytest.approx(math.log(30) - particles.remaining_entropy.sum().item(), abs=1e-10)
     assert error == 0

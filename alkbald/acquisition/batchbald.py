@@ -54,7 +54,7 @@ def batchbald(
     the same particles, so a gain is a proper mutual information, at most their remaining entropy; and resampling keeps
     the remaining entropy. So scores never fall and never pass log K.
 
-    The greedy step is exact with respect to the particles. KBaldGains never grow with S (given Omega, labels are
+    The greedy step is exact with respect to the particles. Gains never grow with S (given Omega, labels are
     independent), so a point's last gain bounds its next [Minoux1978]; and a state of merged particles bounds the gains
     of the full one. Most points are ruled out by a bound, and few need the full state.
 

@@ -65,6 +65,9 @@ def joint_mutual_information(
 
     Returns:
         Mutual information in [0, log K], and its standard error (0.0 if exact), both in nats.
+
+    Raises:
+        ValueError: num_outcomes below 2, or log_probs that are none.
     """
     if not len(log_probs):
         return 0.0, 0.0
@@ -93,6 +96,9 @@ def joint_mutual_information_of_prefixes(
     Returns:
         Mutual informations in [0, log K], and their standard errors (0 where exact), both in nats and float64. Of the
         whole batch, the values of `joint_mutual_information`.
+
+    Raises:
+        ValueError: as of `joint_mutual_information`.
     """
     return _information_of_sizes(log_probs, list(range(1, len(log_probs) + 1)), max_outcomes, num_outcomes, generator)
 
@@ -105,6 +111,8 @@ def _information_of_sizes(
     generator: Generator | None,
 ) -> tuple[Float[Tensor, " S"], Float[Tensor, " S"]]:
     """Joint mutual information of the first b points for each b of `sizes` (ascending, from 1), and standard errors."""
+    if num_outcomes < 2:  # of one, there is no standard error
+        raise ValueError(f"num_outcomes must be at least 2, got {num_outcomes}")
     probs = check_probabilities(log_probs).double()
     _, num_samples, num_classes = probs.shape
     values, errors = probs.new_zeros(2, len(sizes))

@@ -72,43 +72,6 @@ class OutcomeParticles:
         """weights_m H[posterior_m], the particle's part of H[Omega | Y_S]; nats, in float64."""
         return self.weights.double() * entropy(self.posterior).double()
 
-    def mutual_information(self) -> float:
-        """I[Y_S; Omega] = log K - sum_m weights_m H[posterior_m], in nats.
-
-        At most log K, whatever the particles; exact if they were never resampled. Otherwise without bias for points
-        that were chosen apart from the particles; greedy picks are those that the particles flatter, so the score of
-        their own batch is a little high (`joint_mutual_information` judges it).
-        """
-        return math.log(self.posterior.shape[1]) - self.remaining_entropy.sum().item()
-
-    def reduced(
-        self,
-        max_particles: int,
-        generator: Generator,
-        *,
-        resample_above: int = 0,
-        negligible_entropy: float = 0.0,
-    ) -> "OutcomeParticles":
-        """Fewer particles, with the same expectations on average and the same total of remaining entropy.
-
-        Args:
-            max_particles: number of particles after resampling, at least 1.
-            generator: a CPU generator.
-            resample_above: up to so many particles are all kept, even if that is more than max_particles.
-            negligible_entropy: particles with at most so much remaining entropy together are dropped first; nats.
-        """
-        strata = _strata(self.posterior)
-        chosen, weights, is_resampled = _resampled(
-            self.weights,
-            self.remaining_entropy,
-            strata,
-            max_particles,
-            generator,
-            resample_above,
-            negligible_entropy,
-        )
-        return OutcomeParticles(weights, self.posterior.index_select(0, chosen), self.is_resampled or is_resampled)
-
     def merged(self, num_kept: int) -> "OutcomeParticles":
         """A coarser state of at most num_kept + K particles whose gains bound this one's from above.
 
@@ -190,7 +153,12 @@ class ChildParticles:
         self._strata = torch.cat(strata)
 
     def mutual_information(self) -> float:
-        """As `OutcomeParticles.mutual_information`."""
+        """I[Y_S; Omega] = log K - sum_m weights_m H[posterior_m] of the batch S with the new point, in nats.
+
+        At most log K, whatever the particles; exact if they were never resampled. Otherwise without bias for points
+        that were chosen apart from the particles; greedy picks are those that the particles flatter, so the score of
+        their own batch is a little high (`joint_mutual_information` judges it).
+        """
         return math.log(len(self._probs)) - self.remaining_entropy.sum().item()
 
     def reduced(
@@ -201,7 +169,14 @@ class ChildParticles:
         resample_above: int = 0,
         negligible_entropy: float = 0.0,
     ) -> OutcomeParticles:
-        """As `OutcomeParticles.reduced` of all children at once."""
+        """Fewer particles, with the same expectations on average and the same total of remaining entropy.
+
+        Args:
+            max_particles: number of particles after resampling, at least 1.
+            generator: a CPU generator.
+            resample_above: up to so many particles are all kept, even if that is more than max_particles.
+            negligible_entropy: particles with at most so much remaining entropy together are dropped first; nats.
+        """
         chosen, weights, is_resampled = _resampled(
             self.weights,
             self.remaining_entropy,

@@ -67,7 +67,8 @@ def compared_with_published(
 
     At the sizes that both have (`published_sizes`): how many, the share of them at which the means are within 2 and 3
     standard errors, the mean difference with its 95% interval, and the largest gap (with its sign) and where it is.
-    Labels to a threshold: the first size of a curve at which its mean over trials is at least that.
+    Labels to a threshold: the first size of a curve at which its mean over trials is at least that, among the sizes
+    that all of its trials came by.
 
     The interval is over our trials alone, by Student's t: the difference of a trial is the mean, over the sizes that it
     came by, of its accuracy less the published mean. That mean is taken as known, because the published trials' own
@@ -116,7 +117,7 @@ def _mean_difference(ours: pd.DataFrame, published: pd.Series) -> dict[str, floa
 def _labels(ours: pd.DataFrame | None, published: pd.Series | None, thresholds: Sequence[float]) -> dict[str, float]:
     row = {}
     for threshold in thresholds:
-        for whose, mean in (("ours", None if ours is None else ours.mean(axis=1)), ("published", published)):
+        for whose, mean in (("ours", None if ours is None else ours.dropna().mean(axis=1)), ("published", published)):
             needed = float("nan") if mean is None else labels_needed(mean, threshold)
             row[f"labels to {threshold:.0%}, {whose}"] = needed
     return row

@@ -7,7 +7,7 @@ Curves are named METHOD-ACQSIZE, as in configs/curve, if the pool has the noise 
 pools the name says so: "batchbald-5 without noise". Accuracies are shares, not percents.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,12 +27,17 @@ PAPER_NOISE = 0.1
 Table = TypeVar("Table", pd.DataFrame, pd.Series)
 
 
-def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
+def load_runs(folders: Iterable[str | Path], *, settings_apart: Sequence[str] = ()) -> pd.DataFrame:
     """All rounds of all runs below the folders, with the columns of `CURVE` and seed in front.
 
     `noise` is the standard deviation of the noise on the pool (`data.noise`).
     `variant` names the further settings in which these runs differ from each other ("num_samples=8"), so that runs of
     different settings are never taken for trials of one curve; empty where they differ in none.
+
+    Args:
+        folders: with runs, at any depth.
+        settings_apart: keys of further settings ("num_samples"): each is a column of its own, last, and no part of
+            `variant`.
 
     Raises:
         FileNotFoundError: no run is there.
@@ -41,6 +46,7 @@ def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
     if not paths:
         raise FileNotFoundError(f"no run (rounds.csv) below {', '.join(map(str, folders))}")
     settings = [defining(recorded_settings(path.parent)) for path in paths]
+    apart = [{key: run.pop(key) for key in settings_apart} for run in settings]
     named = [
         [*(run.pop(key) for key in ("data.name", "method.name", "acq_size")), float(run.pop("data.noise")), run["seed"]]
         for run in settings
@@ -52,13 +58,13 @@ def load_runs(folders: Iterable[str | Path]) -> pd.DataFrame:
         values.setdefault(key, set()).add(str(value))
     differing = [key for key, several in values.items() if len(several) > 1 and key != "seed"]
     tables = []
-    for path, run, (*curve, seed) in zip(paths, settings, named, strict=True):
+    for path, run, (*curve, seed), columns in zip(paths, settings, named, apart, strict=True):
         rounds = pd.DataFrame(read_record(path.parent).rounds, columns=ROUNDS.names).replace("", None)
         rounds[ROUNDS.numbers] = rounds[ROUNDS.numbers].apply(pd.to_numeric)
         variant = ", ".join(f"{key}={run[key]}" for key in differing if key in run)
         for place, (key, value) in enumerate(zip([*CURVE, "seed"], [*curve, variant, seed], strict=True)):
             rounds.insert(place, key, value)
-        tables.append(rounds)
+        tables.append(rounds.assign(**columns))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -86,7 +92,12 @@ def last_size(curve: pd.DataFrame) -> int:
 
 
 def by_trial(curve: pd.DataFrame, column: str) -> pd.DataFrame:
-    """A column of a curve's rounds: a row for each labelled-set size that a trial came by, a column for each seed."""
+    """A column of a curve's rounds: a row for each labelled-set size that a trial came by, a column for each seed.
+
+    Raises:
+        RecordError: two runs have one seed.
+    """
+    _check_one_run_each(curve, ["seed"])
     return curve.pivot(index="labelled", columns="seed", values=column)
 
 
@@ -109,8 +120,15 @@ def check_comparable(rounds: pd.DataFrame, *, same: Iterable[str] = ("data", "no
         if rounds[key].nunique() > 1:
             differing = ", ".join(map(str, sorted(rounds[key].unique())))
             raise RecordError(f"runs that differ in {key} are not compared: {differing}")
-    if rounds.duplicated(["method", "acq_size", "noise", "seed", "labelled"]).any():
-        raise RecordError("two runs of one curve and seed are not compared; move one of them away")
+    _check_one_run_each(rounds, ["method", "acq_size", "noise", "seed"])
+
+
+def _check_one_run_each(rounds: pd.DataFrame, columns: list[str]) -> None:
+    """Raises RecordError for two runs that are alike in these columns, which tell curve and seed."""
+    twice = rounds[rounds.duplicated([*columns, "labelled"])]
+    if not twice.empty:
+        which = f"{curve_names(twice).iloc[0]}, seed {twice['seed'].iloc[0]}"
+        raise RecordError(f"two runs of one curve and seed are not compared; move one of them away: {which}")
 
 
 def accuracy_curves(rounds: pd.DataFrame) -> dict[str, pd.DataFrame]:

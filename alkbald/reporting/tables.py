@@ -61,9 +61,9 @@ def rounds_to_accuracy(rounds: pd.DataFrame, reference: str, order: list[str], t
     """How often curves ask for labels until they reach an accuracy, and how much more often than the reference does.
 
     One row for each threshold and curve: the labelled-set size that all its trials reached, how many trials there are,
-    how many reach the threshold, and their mean rounds. Over the pairs of trials that both reach it: the mean
-    difference and its 95% interval. A curve has no difference if it ended before the reference did and some of its
-    trials did not reach the threshold: those that did are the quick ones.
+    how many reach the threshold, and their mean rounds. Over the pairs of trials with the same seed: the mean
+    difference and its 95% interval, unless a trial of these pairs did not reach the threshold: the pairs that did are
+    the quick ones.
     """
     last = {name: last_size(curve) for name, curve in rounds.groupby(curve_names(rounds))}
     rows = []
@@ -72,8 +72,8 @@ def rounds_to_accuracy(rounds: pd.DataFrame, reference: str, order: list[str], t
         for name in (name for name in order if name in needed):
             row = {"curve": name, "labels up to": last[name], "accuracy": threshold, "of": len(needed[name])}
             row |= {"reach it": needed[name].count(), "rounds": needed[name].mean()}
-            cut_short = last[name] < last.get(reference, 0) and needed[name].isna().any()
-            if name != reference and not cut_short:
+            pairs = pd.concat([needed[name], needed[reference]], axis="columns", join="inner")
+            if name != reference and pairs.notna().all(axis=None):
                 row |= {"less": reference} | paired_difference(needed[name], needed[reference])
             rows.append(row)
     return pd.DataFrame(rows)

@@ -71,13 +71,15 @@ def study(settings: Settings, output: Path) -> pd.DataFrame:
         The summary.
 
     Raises:
-        SettingsError: before any training, for more points than the pool has.
+        SettingsError: before any training, for a batch that takes the whole pool, or more labels than the pool has.
         TrainingDiverged: the predictions are not finite.
     """
     data = load_data(settings)
     pool = len(data.pool_labels)
-    if not settings.acq_size <= pool or not settings.max_labels <= pool:
-        raise SettingsError(f"acq_size and max_labels must be at most the {pool} points of the pool")
+    if settings.acq_size >= pool:  # after the batch, scores of the others are shown
+        raise SettingsError(f"acq_size must be less than the {pool} points of the pool, got {settings.acq_size}")
+    if settings.max_labels > pool:
+        raise SettingsError(f"max_labels must be at most the {pool} points of the pool, got {settings.max_labels}")
     output.mkdir(parents=True, exist_ok=True)
     drawn = torch.randperm(pool, generator=derived_generator(settings.seed, "labelled"))
     labelled = drawn[: settings.max_labels].tolist()

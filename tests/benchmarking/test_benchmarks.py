@@ -1,12 +1,14 @@
 """The benchmarks' baselines compute what they are compared with."""
 
 import os
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import bench_acquisition
 import bench_inference
+import bench_methods
 import bench_sharing
 import pytest
 import torch
@@ -29,6 +31,9 @@ from alkbald.randomness import derived_generator
 from alkbald.records.provenance import provenance
 from alkbald.reporting.markdown import markdown
 from alkbald.settings import from_config
+
+#: Of those that need no further argument.
+BENCHMARKS = [bench_acquisition, bench_inference, bench_methods, bench_sharing]
 
 
 def test_the_peers_modules_are_the_same_network_under_the_same_masks():
@@ -196,14 +201,49 @@ def test_every_method_is_timed_at_its_configured_settings():
     assert len({row["joint MI"] for row in table}) > 5
 
 
-def test_a_report_says_which_processor_it_is_of(tmp_path):
-    report = Report(tmp_path, torch.device("cpu"), "Title", "command", "Method.", [{"seconds": 1.0}])
+def test_a_report_says_which_command_made_it_and_on_which_processor(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["scripts/bench_x.py", "--repeats", "3", "--output", "my runs"])
+    report = Report(tmp_path, torch.device("cpu"), "Title", "Method.", [{"seconds": 1.0}])
     report.add("Section", [{"seconds": 1}])
     source = provenance(torch.device("cpu"))
     said = f"{source['processor']} ({torch.backends.cpu.get_cpu_capability()}), 1 threads on {source['cores']} cores"
-    assert said in (tmp_path / "report.md").read_text()
+    text = (tmp_path / "report.md").read_text()
+    assert "`python scripts/bench_x.py --repeats 3 --output 'my runs'`" in text
+    assert said in text
     assert machine(source) == said
     assert machine(source | {"device": "NVIDIA H100"}) == f"NVIDIA H100; {said}"
+
+
+@pytest.mark.parametrize("name", ["acquisition", "beside", "inference", "methods", "sharing"])
+def test_committed_reports_have_the_command_that_made_them(name):
+    """The command of the table of results/, and the repetitions that the report tells."""
+    report = (ROOT / "results" / f"bench_{name}" / "report.md").read_text()
+    command = re.search(rf"^`(python scripts/bench_{name}\.py[^`]*)`", report, re.MULTILINE)[1]
+    told = (ROOT / "results" / "README.md").read_text()
+    assert re.search(rf"^\| `bench_{name}/` .*\| `{re.escape(command)}`", told, re.MULTILINE)
+    repeats = re.search(r"--repeats (\d+)", command)
+    assert f"Medians of {repeats[1] if repeats else 5}" in report
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "error"),
+    [
+        *((script, ["--repeats", "0"], "argument --repeats: must be at least 1, got 0") for script in BENCHMARKS),
+        (bench_acquisition, ["--pool", "9", "--quick"], "argument --pool: must be at least 10, got 9"),
+        (bench_acquisition, ["--pool", "99"], "argument --pool: must be at least 100, got 99"),
+        (bench_acquisition, ["--peer-pool", "9"], "argument --peer-pool: must be at least 10, got 9"),
+        (bench_methods, ["--pool", "0"], "argument --pool: must be at least 1, got 0"),
+        (bench_methods, ["--pool", "many"], "argument --pool: invalid integer value: 'many'"),
+        (bench_sharing, ["--epochs", "0"], "argument --epochs: must be at least 1, got 0"),
+        (bench_sharing, ["--device", "cuda"], "unrecognized arguments: --device cuda"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_in_one_line(script, options, error, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [script.__file__, *options])
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.splitlines()[-1].endswith(f": error: {error}")
 
 
 class FakeProcess:
@@ -243,6 +283,21 @@ def test_runs_at_once_are_compared_with_one_alone_and_no_more_tried_than_end(mon
             **{"1 at once, times": "1.00", "2 at once, times": "2.50", "3 at once, times": "> 10"},
         }
     ]
+
+
+def test_no_more_at_once_are_tried_after_a_round_over_the_limit(monkeypatch):
+    asked = []
+
+    def slowest(processes, limit=None):
+        asked.append(len(processes))
+        return None if len(processes) == 2 else 1.0
+
+    monkeypatch.setattr(bench_sharing, "Process", FakeProcess)
+    monkeypatch.setattr(bench_sharing, "slowest", slowest)
+    bench = bench_sharing.RunsAtOnce(1, 10)
+    bench.measure(FakeProcess(1, "reference"), "chosen", 3, 2)
+    assert asked == [1, 1, 2, 1, 1]  # the reference first, in each repetition
+    assert {row["at once"] for row in bench.rows} == {1, 2}
 
 
 def test_a_round_of_a_process_of_its_own_is_timed_and_ended_at_the_limit():

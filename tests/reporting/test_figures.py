@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -111,9 +112,16 @@ def test_the_script_prints_tables_and_writes_a_picture(small_runs, tmp_path):
     )
     assert "bald, acq_size 10, digits, seed 1" in done.stdout
     assert picture.stat().st_size > 10_000
-    failed = subprocess.run([*script, str(tmp_path / "none")], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert failed.returncode == 2
-    assert failed.stderr.startswith("error: no run")
+    shutil.copytree(small_runs, tmp_path / "copy")
+    for arguments, error in (
+        ([tmp_path / "none"], "error: no run"),
+        ([small_runs, tmp_path / "copy"], "error: two runs of one curve and seed are not compared"),
+        ([small_runs, "--output", tmp_path / "curves.mp3"], f"error: --output {tmp_path / 'curves.mp3'}"),
+    ):
+        failed = subprocess.run([*script, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
+        assert failed.returncode == 2
+        assert failed.stderr.startswith(error)
+        assert failed.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -225,11 +233,20 @@ def test_the_ceiling_by_both_judges_and_its_accuracies():
 def test_total_correlation_marks_batches_that_use_up_log_k():
     rounds = rounds_of(
         "bald", 0, labelled=[20, 60, 100], total_correlation=[1.0, 4.0, None], joint_mutual_information=[3.0, 4.6, None]
-    ).assign(share_of_log_k=[0.65, 0.99, None])
+    ).assign(share_of_log_k=[0.65, 0.99, None], batch=[40, 40, None])
     whole, share = total_correlation(rounds, ["bald-40"]).axes
     assert drawn(whole) == {"BALD 40 (1 trial)": [1.0, 4.0]}
     assert drawn(share)["BALD 40 (1 trial)"] == pytest.approx([0.25, 4 / 8.6])
     assert whole.collections[0].get_offsets().tolist() == [[60, 4.0]]
+
+
+def test_total_correlation_goes_as_far_as_all_trials_have_come():
+    known = {"joint_mutual_information": 1.0, "share_of_log_k": 0.5}
+    ended = rounds_of("bald", 0, labelled=[20, 60, 100], total_correlation=[1.0, 4.0, None], batch=[40, 40, None])
+    begun = rounds_of("bald", 1, labelled=[20], total_correlation=[2.0], batch=[40])
+    rounds = pd.concat([ended, begun]).assign(**known)
+    for axes, heights in zip(total_correlation(rounds, ["bald-40"]).axes, ([1.5], [(1 / 2 + 2 / 3) / 2]), strict=True):
+        assert drawn(axes) == {"BALD 40 (2 trials, 1 unfinished)": pytest.approx(heights)}
 
 
 def test_total_correlation_is_that_of_the_records(small_runs):

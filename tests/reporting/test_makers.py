@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT, SMALL, make_figures, make_settings
 
 from alkbald import loop
+from alkbald.records.versions import recorded_settings
 from alkbald.reporting.rounds import accuracy_curves, load_runs
 
 COMMITTED = ROOT / "results" / "figures"
@@ -146,7 +147,63 @@ def test_runs_that_cannot_be_compared_leave_the_rest_to_be_made(tmp_path):
     assert (tmp_path / "figures" / "figure2.png").exists()
 
 
+def test_a_copy_of_a_run_leaves_the_rest_to_be_made(two_pools, tmp_path):
+    curves = tmp_path / "learning_curves"
+    shutil.copytree(two_pools / "learning_curves", curves)
+    run = next(curves.rglob("seed=1-*"))
+    shutil.copytree(run, run.with_name(f"{run.name}-copy"))
+    shutil.copytree(ROOT / "results" / "figure3", tmp_path / "figure3")
+    done = make_figures("--results", tmp_path)
+    assert done.returncode == 0, done.stderr
+    for name in ("figure1", "figure2", "comparison"):
+        assert f"{name} is not made: two runs of one curve and seed" in done.stdout
+    assert (tmp_path / "figures" / "figure3.png").exists()
+
+
+def test_of_a_table_1_half_measured_what_can_be_is_made(tmp_path):
+    shutil.copytree(ROOT / "results" / "learning_curves", tmp_path / "learning_curves")
+    shutil.copytree(ROOT / "results" / "table1", tmp_path / "table1")
+    times = tmp_path / "table1" / "times.csv"
+    times.write_text("".join(times.read_text().splitlines(keepends=True)[:3]))  # inference, and 2-BALD 5 by ours
+    done = make_figures("--results", tmp_path, "--only", "overview", "table1")
+    assert done.returncode == 0, done.stderr
+    assert "overview is not made: no batch size was timed with both" in done.stdout
+    (row,) = pd.read_csv(tmp_path / "figures" / "table1.csv").to_dict("records")
+    assert (row["method"], row["acq_size"]) == ("2-BALD", 5)
+
+
+@pytest.mark.parametrize("samples", [(20,), (20, 100)])
+def test_the_ceiling_of_the_numbers_of_samples_on_record(tmp_path, samples):
+    """Of one number of samples too: it is read from the records, whether or not runs differ in it."""
+    committed = ROOT / "results" / "ceiling"
+    (tmp_path / "ceiling").mkdir()
+    shutil.copy(committed / "worth.csv", tmp_path / "ceiling")
+    for config in committed.rglob("acq_size=20/*/config.yaml"):
+        if recorded_settings(config.parent)["num_samples"] in samples:
+            shutil.copytree(config.parent, tmp_path / config.parent.relative_to(ROOT / "results"))
+    done = make_figures("--results", tmp_path, "--only", "ceiling")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "figures" / "ceiling.png").exists()
+    assert ("batchbald-20, K = 100 is not there" in done.stdout) == (100 not in samples)
+    assert (tmp_path / "figures" / "ceiling_differences.csv").exists() == (100 in samples)
+
+
+def test_the_ceiling_of_runs_that_differ_in_more_is_refused(tmp_path):
+    shutil.copytree(ROOT / "results" / "ceiling", tmp_path / "ceiling")
+    config = next((tmp_path / "ceiling").rglob("config.yaml"))
+    config.write_text(config.read_text().replace("pool_sample: 5000", "pool_sample: 4000"))
+    done = make_figures("--results", tmp_path, "--only", "ceiling")
+    assert "are not BatchBALD's that differ in num_samples alone" in done.stdout
+
+
 def test_of_nothing_nothing_is_made(tmp_path):
-    done = make_figures("--results", tmp_path / "none", "--output", tmp_path)
+    done = make_figures("--results", tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith("error: nothing to make figures of")
+
+
+def test_a_folder_that_is_not_there_is_refused_and_not_made(tmp_path):
+    done = make_figures("--results", tmp_path / "none")
+    assert done.returncode == 2
+    assert done.stderr == f"error: --results {tmp_path / 'none'}: there is no such folder\n"
+    assert not (tmp_path / "none").exists()

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from scipy.stats import t
 
+from alkbald.errors import RecordError
 from alkbald.reporting.figures.overview import overview
 
 ACCURACIES = {"2bald": [[0.7, 0.9], [0.6, 0.95], [0.8, 0.94]], "random": [[0.7, 0.8], [0.72, 0.82]]}
@@ -27,12 +28,12 @@ TIMES = pd.DataFrame(
 def rounds():
     """Rounds at 20 and 30 labels: three trials of 2-BALD, two of random acquisition."""
     rows = [
-        {"method": method, "seed": seed, "labelled": size, "accuracy": accuracy}
+        {"method": method, "seed": seed, "round": number, "labelled": 20 + 10 * number, "accuracy": accuracy}
         for method, trials in ACCURACIES.items()
         for seed, trial in enumerate(trials)
-        for size, accuracy in zip((20, 30), trial, strict=True)
+        for number, accuracy in enumerate(trial)
     ]
-    return pd.DataFrame(rows).assign(data="mnist", acq_size=10, noise=0.1, variant="")
+    return pd.DataFrame(rows).assign(data="mnist", acq_size=10, noise=0.1, variant="", batch=[10, None] * 5)
 
 
 @pytest.fixture
@@ -51,14 +52,20 @@ def test_lines_are_means_over_trials(panels):
 
 
 def test_bands_are_95_percent_intervals_of_three_trials_and_more(panels):
-    three, two = (band.get_paths() for band in panels[0].collections)
-    assert not two
-    (band,) = (path.vertices for path in three)
+    (three,) = panels[0].collections
+    (band,) = (path.vertices for path in three.get_paths())
     accuracies = np.array(ACCURACIES["2bald"])
     half = accuracies.std(axis=0, ddof=1) / 3**0.5 * t.ppf(0.975, 2)
     for place, size in enumerate((20, 30)):
         at = band[band[:, 0] == size][:, 1]
         assert (at.min(), at.max()) == pytest.approx(accuracies[:, place].mean() + half[place] * np.array([-1, 1]))
+
+
+def test_means_go_as_far_as_all_trials_have_come(rounds):
+    short = rounds[(rounds["seed"] < 2) | (rounds["labelled"] < 30)]  # of the third trial of 2-BALD, the first round
+    lines = {line.get_label(): line.get_xdata().tolist() for line in overview(short, TIMES).axes[0].lines}
+    plt.close("all")
+    assert lines == {"2-BALD 10 (3 trials, 1 unfinished)": [20], "random 10 (2 trials)": [20, 30]}
 
 
 def test_bars_are_seconds_of_what_both_were_timed_at(panels):
@@ -72,6 +79,6 @@ def test_bars_are_seconds_of_what_both_were_timed_at(panels):
 
 
 def test_times_of_one_code_alone_are_refused(rounds):
-    with pytest.raises(ValueError, match="no batch size was timed with both"):
+    with pytest.raises(RecordError, match="no batch size was timed with both"):
         overview(rounds, TIMES[~TIMES["what"].str.contains("redux")])
     plt.close("all")

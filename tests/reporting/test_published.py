@@ -83,6 +83,16 @@ def test_an_unfinished_trial_counts_at_the_sizes_that_it_came_by(published):
     assert row["difference"] == pytest.approx((0.01 + 0.03) / 2)
 
 
+def test_labels_to_an_accuracy_are_those_of_all_trials_and_not_of_the_quick_ones(published):
+    """Of all three trials the mean is 0.9 at 50; of the quick one alone at 40."""
+    slow = [0.6, 0.7, 0.8, 0.9]
+    finished = trials([0.6, 0.8, 0.95, 0.95], slow, slow, sizes=(20, 30, 40, 50))
+    assert compared_with_published({"2bald-10": finished}, published, [0.9]).iloc[0]["labels to 90%, ours"] == 50
+    on_the_way = finished.mask([[False] * 3, [False] * 3, [False, True, True], [False, True, True]])
+    row = compared_with_published({"2bald-10": on_the_way}, published, [0.9]).iloc[0]
+    assert math.isnan(row["labels to 90%, ours"])
+
+
 def test_curves_are_compared_on_their_own_pool_alone(published):
     curves = {"batchbald-5": trials([0.9, 0.9], sizes=(20, 25)), "random-10": trials([0.7, 0.8, 0.9])}
     table = compared_with_published(curves, published, [0.9]).set_index("curve")

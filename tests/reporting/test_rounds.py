@@ -4,7 +4,14 @@ from conftest import ROOT, SMALL, make_settings
 
 from alkbald import loop
 from alkbald.errors import RecordError
-from alkbald.reporting.rounds import accuracy_curves, check_comparable, curve_names, load_runs, method_and_size
+from alkbald.reporting.rounds import (
+    accuracy_curves,
+    by_trial,
+    check_comparable,
+    curve_names,
+    load_runs,
+    method_and_size,
+)
 
 
 def test_runs_load_with_what_tells_them_apart(small_runs):
@@ -53,8 +60,21 @@ def test_names_of_curves():
 
 def test_a_copy_of_a_run_is_not_a_trial(small_runs):
     rounds = load_runs([small_runs])
-    with pytest.raises(RecordError, match="two runs of one curve and seed"):
-        accuracy_curves(pd.concat([rounds, rounds]))
+    copied = pd.concat([rounds, rounds[rounds["seed"] == 1]])
+    for refuses in (accuracy_curves, check_comparable):
+        with pytest.raises(RecordError, match=r"two runs of one curve and seed .*: bald-10, seed 1$"):
+            refuses(copied)
+    with pytest.raises(RecordError, match=r"two runs of one curve and seed .*: bald-10, seed 1$"):
+        by_trial(copied[copied["method"] == "bald"], "accuracy")
+
+
+@pytest.mark.parametrize("samples", [(8,), (8, 5)])
+def test_settings_apart_are_columns_and_no_variant(tmp_path, samples):
+    for num_samples in samples:
+        loop.run(make_settings(tmp_path, *SMALL, f"num_samples={num_samples}", "max_labels=20"))
+    rounds = load_runs([tmp_path], settings_apart=["num_samples"])
+    assert rounds["variant"].eq("").all()
+    assert sorted(rounds["num_samples"]) == sorted(samples)
 
 
 def test_the_committed_runs_load():

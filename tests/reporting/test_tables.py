@@ -103,7 +103,25 @@ def test_rounds_beside_a_reference_are_ours_less_its():
     assert first.loc["bald-40", ["low", "high"]].tolist() == pytest.approx([-1.5 - half, -1.5 + half], abs=1e-3)
     second = table[table["accuracy"] == 0.93]
     assert second["reach it"].to_dict() == {"bald-40": 2, "2bald-10": 0}
-    assert second.loc["bald-40", "trials"] == 0  # no pair reaches it
+    assert second.loc["bald-40", ["less", "trials", "difference"]].isna().all()  # no pair reaches it
+
+
+@pytest.mark.parametrize("slow", [("bald",), ("2bald",), ("bald", "2bald")])
+def test_the_quick_pairs_alone_make_no_difference(slow):
+    """In the third trial, one of the curves or both do not reach 0.9 by their last round."""
+    trials = [
+        pd.DataFrame({"method": method, "seed": seed, "round": range(3), "accuracy": [0.5, 0.7, last]})
+        for method in ("bald", "2bald")
+        for seed, last in enumerate([0.9, 0.9, 0.8 if method in slow else 0.9])
+    ]
+    rounds = pd.concat(trials).assign(acq_size=10, noise=0.1, labelled=lambda table: 20 + 10 * table["round"])
+    table = rounds_to_accuracy(rounds, "2bald-10", ["bald-10"], [0.7, 0.9]).set_index("accuracy")
+    assert table.loc[0.7, ["trials", "difference"]].tolist() == [3, 0]
+    assert table.loc[0.9, ["less", "trials", "difference"]].isna().all()
+    assert table.loc[0.9, "reach it"] == (2 if "bald" in slow else 3)
+    two = rounds[(rounds["seed"] < 2) | (rounds["method"] == "2bald")]  # a trial that was never begun is no slow one
+    table = rounds_to_accuracy(two, "2bald-10", ["bald-10"], [0.9])
+    assert table.loc[0, ["trials", "difference"]].tolist() == [2, 0]
 
 
 def test_area_is_the_mean_of_the_curve():

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 
 import brute_force
 import pandas as pd
@@ -7,8 +8,10 @@ import pytest
 from conftest import ROOT, SMALL, make_settings, random_log_probs
 
 from alkbald import loop
+from alkbald.errors import SettingsError
 from alkbald.reporting.figures.batches import approximation_quality
-from alkbald.studies.approximation_quality import CHOOSING, METHODS, quality
+from alkbald.studies import approximation_quality as of_quality
+from alkbald.studies.approximation_quality import CHOOSING, METHODS, quality, study
 
 
 def test_scores_and_worth_of_prefixes_are_those_of_enumeration():
@@ -16,7 +19,7 @@ def test_scores_and_worth_of_prefixes_are_those_of_enumeration():
     table = quality(log_probs, largest=4)
     assert table["method"].unique().tolist() == list(METHODS)
     for order, name in enumerate(["BALD", "2-BALD", "3-BALD", "4-BALD"], 1):
-        batch = METHODS[name][0](log_probs, 4)
+        batch = METHODS[name].batch(log_probs, 4)
         part = table[table["method"] == name]
         for b in range(1, 5):
             row = part[part["position"] == b].iloc[0]
@@ -54,6 +57,22 @@ def test_some_methods_alone(tmp_path, small_runs):
     assert table[["labelled", "method", "position"]].values.tolist() == [
         [20, method, position] for method in ("BALD", "BatchBALD") for position in (1, 2, 3)
     ]
+
+
+def test_many_classes_are_refused_before_any_training(small_runs, tmp_path, monkeypatch):
+    """EMNIST's 47 with K = 100 and a memory budget of 512 MiB: 4-BALD of 10 and 3-BALD of 40 points do not fit."""
+    folder = next(small_runs.rglob("rounds.csv")).parent
+    settings, data = of_quality.recorded_run(folder, "data")
+    emnist = replace(settings, num_samples=100), replace(data, num_classes=47)
+    monkeypatch.setattr(of_quality, "recorded_run", lambda *_: emnist)
+    monkeypatch.setattr(of_quality, "checked_budget", lambda *_, **__: 2**29)
+    monkeypatch.setattr(of_quality, "log_probs_of_round", lambda *_: pytest.fail("trained"))
+    with pytest.raises(SettingsError, match=r"kbald, order=4, 47 classes: order 4 at batch_size 10 needs .* --methods"):
+        study(folder, tmp_path / "quality", labels=[20])
+    monkeypatch.setattr(of_quality, "METHODS", {"BALD": METHODS["BALD"]})
+    with pytest.raises(SettingsError, match=r"dynamic_bald, .*47 classes: .* order 3 at batch_size 40 needs"):
+        study(folder, tmp_path / "quality", labels=[20])
+    assert not (tmp_path / "quality").exists()
 
 
 def test_a_size_that_no_round_had_is_refused(small_runs):

@@ -5,11 +5,12 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, random_log_probs
+from conftest import ROOT, make_settings, random_log_probs
 
 from alkbald.acquisition import kbald
+from alkbald.errors import SettingsError
 from alkbald.information import interaction_information, mutual_information
-from alkbald.studies.score_progression import progression
+from alkbald.studies.score_progression import progression, study
 
 
 def test_scores_are_bald_less_the_pairs():
@@ -41,8 +42,14 @@ def test_the_script_records_a_thinned_table_and_where_it_is_from(tmp_path):
     assert json.loads((tmp_path / "figure3" / "provenance.json").read_text())["packages"]
 
 
-def test_a_pool_too_small_is_refused(tmp_path):
-    command = [sys.executable, "scripts/score_progression.py", "experiment=figure3", "data=digits", "max_labels=2000"]
-    done = subprocess.run([*command, f"out={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: acq_size and max_labels must be at most the 1347")
+@pytest.mark.parametrize(
+    ("overrides", "error"),
+    [
+        (["max_labels=2000"], "max_labels must be at most the 1347 points"),
+        (["max_labels=100", "acq_size=1347"], "acq_size must be less than the 1347 points"),
+    ],
+)
+def test_a_pool_too_small_is_refused(tmp_path, overrides, error):
+    with pytest.raises(SettingsError, match=error):
+        study(make_settings(tmp_path, "experiment=figure3", *overrides), tmp_path / "figure3")
+    assert not (tmp_path / "figure3").exists()

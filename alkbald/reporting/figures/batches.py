@@ -15,7 +15,6 @@ from alkbald.reporting.figures.drawing import (
     curves_in_order,
     draw_trials,
     line_style,
-    number_of_trials,
     pools,
     trials_label,
 )
@@ -75,9 +74,9 @@ def approximation_quality(quality: pd.DataFrame) -> Figure:
     return figure
 
 
-def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
+def total_correlation(rounds: pd.DataFrame, order: Sequence[str]) -> Figure:
     """Total correlation of acquired batches over the labelled-set size, whole and as a share of the sum of their BALD
-    scores: what 1-BALD counts more than once. Means over trials.
+    scores: what 1-BALD counts more than once. Means over trials, as far as all of a curve's trials have come.
 
     Where batches use up 95% of log K, circles: K samples cannot tell more of them, and what is left of the sum counts
     as total correlation, whether or not the labels depend on each other.
@@ -87,18 +86,19 @@ def total_correlation(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure
         order: names of the curves to draw, in the order of the legend.
     """
     figure, grid = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-    rounds = rounds.dropna(subset=["total_correlation"])
     whole = rounds["total_correlation"] + rounds["joint_mutual_information"]  # the sum of the BALD scores
-    rounds = rounds.assign(share=rounds["total_correlation"] / whole)
-    for number, curve in enumerate(curves_in_order(rounds, order)):
-        used_up = interpolated(by_trial(curve, "share_of_log_k")).mean(axis=1) > 0.95
-        for axes, column in zip(grid, ("total_correlation", "share"), strict=True):
-            mean = interpolated(by_trial(curve, column)).mean(axis=1)
-            label = f"{curve_label(curve)} ({number_of_trials(curve)})"
+    curves = curves_in_order(rounds.assign(share=rounds["total_correlation"] / whole), order)
+    for number, curve in enumerate(curve for curve in curves if curve["total_correlation"].notna().any()):
+        batches = curve.dropna(subset=["total_correlation"])
+        of_log_k, *means = (
+            interpolated(by_trial(batches, column)).dropna().mean(axis=1)
+            for column in ("share_of_log_k", "total_correlation", "share")
+        )
+        label = f"{curve_label(curve)} {trials_label(curve)}"
+        for axes, mean in zip(grid, means, strict=True):
             axes.plot(mean.index, mean, label=label, **line_style(number))
-            axes.scatter(
-                mean.index[used_up], mean[used_up], s=16, facecolors="none", edgecolors=line_style(number)["color"]
-            )
+            used_up = mean[of_log_k.reindex(mean.index) > 0.95]
+            axes.scatter(used_up.index, used_up, s=16, facecolors="none", edgecolors=line_style(number)["color"])
     grid[0].set(xlabel="labelled training images", ylabel="total correlation of the batch (nats)")
     grid[1].set(xlabel="labelled training images", ylabel="its share of the sum of BALD scores")
     for axes in grid:

@@ -132,7 +132,7 @@ def _draw_panel(axes: Axes, panel: Panel, ours: pd.DataFrame, published: pd.Data
     axes.legend(loc="lower right", title=title, fontsize="small", title_fontsize="small")
 
 
-def dynamic_batch_sizes(rounds: pd.DataFrame, order: Sequence[str] = ()) -> Figure:
+def dynamic_batch_sizes(rounds: pd.DataFrame, order: Sequence[str]) -> Figure:
     """Accuracy over labels and over rounds, and batch sizes: means over trials as far as all of a curve's trials have
     come, with 95% intervals from three trials on; of two, the trials.
 

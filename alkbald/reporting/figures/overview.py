@@ -5,7 +5,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from alkbald.reporting.figures.drawing import curve_label, number_of_trials, pools
+from alkbald.errors import RecordError
+from alkbald.reporting.figures.drawing import curve_label, pools, trials_label
 from alkbald.reporting.rounds import CURVE, by_trial, interpolated
 from alkbald.reporting.tables import interval_of_mean
 
@@ -15,7 +16,8 @@ _CURVES = {"2bald": (_BLUE, "-"), "batchbald": (_ORANGE, "--")}
 
 
 def overview(rounds: pd.DataFrame, times: pd.DataFrame) -> Figure:
-    """Left: test accuracy over labels, mean and 95% interval over trials. Right: seconds to select a batch.
+    """Left: test accuracy over labels, mean and 95% interval over trials, as far as all of a curve's trials have come.
+    Right: seconds to select a batch.
 
     Args:
         rounds: of `load_runs`, of one data set and pool. A curve of fewer than three trials has no interval.
@@ -23,7 +25,7 @@ def overview(rounds: pd.DataFrame, times: pd.DataFrame) -> Figure:
             BatchBALD), B (points in the batch), N (points in the pool), seconds.
 
     Raises:
-        ValueError: no batch size was timed with both.
+        RecordError: no batch size was timed with both.
     """
     figure, (accuracy, seconds) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
     _accuracy(accuracy, rounds)
@@ -33,13 +35,13 @@ def overview(rounds: pd.DataFrame, times: pd.DataFrame) -> Figure:
 
 def _accuracy(axes: Axes, rounds: pd.DataFrame) -> None:
     for (_, method, *_), curve in rounds.groupby(CURVE):
-        table = interpolated(by_trial(curve, "accuracy"))
-        mean = table.mean(axis=1)
-        half = table.apply(lambda at: interval_of_mean(at.dropna()), axis=1).where(table.count(axis=1) > 2)
+        table = interpolated(by_trial(curve, "accuracy")).dropna()  # fewer trials have another mean
+        mean, half = table.mean(axis=1), table.apply(interval_of_mean, axis=1)
         colour, style = _CURVES.get(method, (_GREY, ":"))
-        label = f"{curve_label(curve)} ({number_of_trials(curve)})"
+        label = f"{curve_label(curve)} {trials_label(curve)}"
         axes.plot(mean.index, mean, color=colour, linestyle=style, label=label)
-        axes.fill_between(mean.index, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
+        if table.shape[1] > 2:
+            axes.fill_between(mean.index, mean - half, mean + half, color=colour, alpha=0.2, linewidth=0)
     axes.set(xlabel="labelled images", ylabel="test accuracy", ylim=(0.65, 1))
     axes.set_title("Accuracy: mean and 95% interval", loc="left")
     axes.grid(alpha=0.3)
@@ -52,7 +54,7 @@ def _seconds(axes: Axes, times: pd.DataFrame) -> None:
     table = timed.join(names).dropna(subset=["code"]).pivot(index=["method", "B"], columns="code", values="seconds")
     table = table.reindex(columns=["ours", "batchbald_redux"]).dropna().sort_values("batchbald_redux", ascending=False)
     if table.empty:
-        raise ValueError("no batch size was timed with both this package and batchbald_redux")
+        raise RecordError("no batch size was timed with both this package and batchbald_redux")
     for place, (code, colour) in enumerate({"batchbald_redux": _GREY, "ours": _BLUE}.items()):
         positions = [row + 0.4 * place - 0.2 for row in range(len(table))]
         bars = axes.barh(positions, table[code], height=0.38, color=colour, label=code)

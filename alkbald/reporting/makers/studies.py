@@ -69,15 +69,13 @@ def ceiling(folders: Folders) -> None:
     """What few and many MC samples can tell of a batch, and what they do to accuracy."""
     worth = pd.read_csv(folders.results / "ceiling" / "worth.csv")
     try:
-        rounds = load_runs([folders.results / "ceiling"])
+        rounds = load_runs([folders.results / "ceiling"], settings_apart=["num_samples"])
     except FileNotFoundError:
         print("ceiling: no runs of experiment=ceiling are there")
         folders.save(batches.ceiling(worth), "ceiling")
         return
-    samples = rounds["variant"].str.extract(r"^num_samples=(\d+)$")[0]
-    if samples.isna().any() or set(rounds["method"]) != {"batchbald"}:
+    if rounds["variant"].any() or set(rounds["method"]) != {"batchbald"}:
         raise RecordError(f"the runs in {folders.results}/ceiling are not BatchBALD's that differ in num_samples alone")
-    rounds["num_samples"] = samples.astype(int)
     folders.save(batches.ceiling(worth, rounds), "ceiling")
     if tables := [table for _, of_size in rounds.groupby("acq_size") if not (table := _differences(of_size)).empty]:
         folders.save_table(pd.concat(tables), "ceiling_differences", DIFFERENCES)
