@@ -8,14 +8,14 @@ from alkbald.acquisition import batchbald, kbald
 
 pytest.importorskip("skactiveml", reason="needs scikit-activeml: pip install 'alkbald[doors]'")
 
-from skactiveml.base import SkactivemlClassifier  # noqa: E402
-from skactiveml.classifier import MixtureModelClassifier, ParzenWindowClassifier, SklearnClassifier  # noqa: E402
-from skactiveml.pool import BatchBALD, GreedyBALD  # noqa: E402
-from sklearn.base import clone  # noqa: E402
-from sklearn.datasets import make_blobs  # noqa: E402
-from sklearn.ensemble import RandomForestClassifier  # noqa: E402
+from skactiveml.base import SkactivemlClassifier
+from skactiveml.classifier import MixtureModelClassifier, ParzenWindowClassifier, SklearnClassifier
+from skactiveml.pool import BatchBALD, GreedyBALD
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+from sklearn.ensemble import RandomForestClassifier
 
-from alkbald.compatibility.skactiveml import BatchQuery  # noqa: E402
+from alkbald.compatibility.skactiveml import BatchQuery
 
 X, TRUTH = make_blobs(40, centers=3, cluster_std=3.0, random_state=0)
 Y = np.full(40, np.nan)
