@@ -75,8 +75,9 @@ class BatchQuery(SingleAnnotatorPoolQueryStrategy):
         Returns:
             Indices [B] into X, or into candidates if these are given themselves. Utilities [B, len(X)], or
             [B, N] if candidates are given themselves: before pick i, what bald or batchbald says of each candidate, in
-            nats (of batchbald, the joint mutual information of the picks and the candidate). NaN for what is picked
-            already, or no candidate.
+            nats (of batchbald, the joint mutual information of the picks and the candidate; an estimate apart from the
+            selection's own where the picks have more than `max_particles` outcomes). NaN for what is picked already, or
+            no candidate.
 
         Raises:
             ValueError: as of the acquisition method; utilities of a method that has none; a committee whose members
