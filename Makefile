@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo figures reproduce studies test test-slow fuzz lint clean
+.PHONY: help setup demo figures reproduce studies test test-slow fuzz lint dist clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -77,5 +77,10 @@ lint: $(INSTALLED)  ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean:  ## remove the environment and caches; runs/ and data/ stay
-	rm -rf $(VENV) .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info
+dist: $(INSTALLED)  ## build the wheel and the sdist in dist/, and check them
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/python -m twine check --strict dist/*
+
+clean:  ## remove the environment, dist/ and caches; runs/ and data/ stay
+	rm -rf $(VENV) dist build .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info

@@ -3,6 +3,9 @@
 A run of a sweep that fails is told at once, stops no other, and is named at the end.
 """
 
+import alkbald.needs_experiments  # noqa: F401 (says what is missing)
+
+# isort: split
 import atexit
 import difflib
 import json

@@ -6,6 +6,9 @@ pool.
 [Kirsch2023] Kirsch. Speeding up BatchBALD: a k-BALD family of approximations, section 3.
 """
 
+import alkbald.needs_experiments  # noqa: F401 (says what is missing)
+
+# isort: split
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager

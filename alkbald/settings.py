@@ -3,6 +3,9 @@
 Defaults and comments are in configs/config.yaml; nothing here has a default, so a setting is said in one place only.
 """
 
+import alkbald.needs_experiments  # noqa: F401 (says what is missing)
+
+# isort: split
 import math
 import re
 from collections.abc import Iterator

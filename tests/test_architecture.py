@@ -17,6 +17,8 @@ MAY_IMPORT = {
     "devices": {"errors"},
     "information": {"devices"},
     "acquisition": {"devices", "information"},
+    "compatibility": {"acquisition", "information"},
+    "needs_experiments": set(),
     "posteriors": {"devices", "information"},
     "model": {"posteriors"},
     "evaluation": {"information", "posteriors"},
@@ -36,6 +38,11 @@ MAY_IMPORT = {
     "studies": {"acquisition", "benchmarking", "data", "devices", "errors", "evaluation", "information", "loop"}
     | {"posteriors", "randomness", "recording", "records", "reporting", "settings"},
 }
+#: Rooms that need the packages of the extra `experiments`, and say so before they look for any.
+for name in ("benchmarking", "cli", "data", "loop", "records", "reporting", "settings", "studies"):
+    MAY_IMPORT[name].add("needs_experiments")
+#: Doors for users of other packages: no part of the package imports one.
+DOORS = "compatibility"
 PURE = ("information", "acquisition", "posteriors")
 #: What pure rooms do not import: files, configuration, progress bars, tables.
 IMPURE = {"csv", "hydra", "json", "omegaconf", "os.path", "pandas", "pathlib", "tqdm"}
@@ -72,6 +79,12 @@ def test_every_room_imports_only_what_it_may():
     for name, path in modules().items():
         others = {room(other) for other in imported(path) & modules().keys()} - {room(name), ""}
         assert others <= MAY_IMPORT.get(room(name), set()), name
+
+
+def test_nothing_imports_a_door():
+    assert not any(DOORS in others for others in MAY_IMPORT.values())
+    for path in [*ROOT.glob("scripts/*.py"), ROOT / "run.py"]:
+        assert not any(name.startswith(f"alkbald.{DOORS}") for name in imported(path)), path
 
 
 def test_no_room_and_no_module_imports_itself_by_way_of_others():

@@ -8,3 +8,5 @@ run        a run's folder, opened to write
 locks      one process at a time writes a folder
 provenance where numbers come from (this one asks PyTorch)
 """
+
+import alkbald.needs_experiments  # noqa: F401 (says what is missing)
