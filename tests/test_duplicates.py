@@ -15,6 +15,7 @@ from alkbald.acquisition import METHODS, duplicates
 from alkbald.acquisition.batch import tie_margin
 from alkbald.acquisition.duplicates import Duplicates
 from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.predictions import as_predictions
 
 
 def best_rank(pool: Pool, gains: torch.Tensor, picks: list[int]) -> int:
@@ -44,7 +45,7 @@ def test_best_rank_is_that_of_comparing_all_pairs(hashed, log_probs, part, data)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(duplicates, "_PART", part)
         monkeypatch.setattr(Duplicates, "_hash", hashed)
-        pool = Pool(log_probs)
+        pool = Pool(as_predictions(log_probs))
         ranks = st.permutations(range(len(pool)))
         for picks in (data.draw(ranks), data.draw(ranks)):  # each list grows; what the first has left is forgotten
             for size in range(len(pool)):
