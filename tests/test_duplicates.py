@@ -22,7 +22,7 @@ def best_rank(pool: Pool, gains: torch.Tensor, picks: list[int]) -> int:
     """`Pool.best_rank` by comparing each candidate with each pick."""
     tied = (gains >= gains.max() - tie_margin(pool.dtype)).nonzero()[:, 0].tolist()
     tied.sort(key=lambda rank: int(pool.index[rank]))
-    rows = pool._log_probs[pool.index]
+    rows = pool._predictions.at(pool.index)
     return next((rank for rank in tied if not any((rows[rank] == rows[pick]).all() for pick in picks)), tied[0])
 
 

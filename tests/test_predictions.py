@@ -164,13 +164,13 @@ def test_what_is_no_source_is_refused(log_probs, error, message):
 
 def test_a_function_that_breaks_its_word_is_refused():
     log_probs = random_log_probs(10, 3, 2)
-    for wrong in (
-        lambda a, b: log_probs[a : b - 1] if b > 1 else log_probs[a:b],
-        lambda a, b: log_probs[a:b, : max(1, 4 - b)],
-    ):
+    too_few = Chunks(lambda a, b: log_probs[a : max(a + 1, b - 1)], 10)
+    other_axes = Chunks(lambda a, b: log_probs[a:b, : max(1, 4 - b)], 10)
+    other_type = Chunks(lambda a, b: log_probs[a:b] if b == 1 else log_probs[a:b].float(), 10)
+    for source in (too_few, other_axes, other_type):
         with pytest.raises(ValueError, match=r"read\(0, \d+\) must give torch.float64 of shape"):
-            bald(Chunks(wrong, 10), 1)
-    for option in ({"num_points": 0}, {"num_points": 2.5}, {"num_points": 3, "points_at_a_time": 0}):
+            bald(source, 1)
+    for option in ({"num_points": 0}, {"num_points": 3, "points_at_a_time": 0}):
         with pytest.raises(ValueError, match="must be an integer of at least 1"):
             Chunks(lambda a, b: log_probs[a:b], **option)
 
