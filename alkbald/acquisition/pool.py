@@ -65,12 +65,14 @@ class Pool:
         n, num_samples, num_classes = self.shape = predictions.shape
         bald = torch.empty(n, dtype=torch.float64, device=self._device)
         marginal_entropy = torch.empty_like(bald)
-        points = max(1, _CHUNK // (num_samples * num_classes))
+        points = min(max(1, n), max(1, _CHUNK // (num_samples * num_classes)))
+        # Used again for every part: fresh memory would cost as much as the arithmetic.
+        buffers = torch.empty(2, points, num_samples, num_classes, dtype=self.dtype, device=self._device)
         for first in range(0, n, predictions.points_at_a_time):
             read = predictions.rows(first, min(n, first + predictions.points_at_a_time))
             for start, part in zip(range(first, n, points), read.split(points), strict=False):
                 rows = slice(start, start + len(part))
-                bald[rows], marginal_entropy[rows] = self._scores(part, start)
+                bald[rows], marginal_entropy[rows] = self._scores(part, start, *buffers[:, : len(part)])
         self.bald, self.index = bald.sort(descending=True, stable=True)
         self.marginal_entropy = marginal_entropy[self.index]
 
@@ -87,15 +89,21 @@ class Pool:
         )
         self._num_probs = self._num_entropies = 0  # ranks whose values have been written
 
-    def _scores(self, log_probs: Float[Tensor, "n K C"], first_index: int) -> tuple[Tensor, Tensor]:
-        """I[Y_n; Omega] and H[Y_n] of some points, [n] in float64, of checked predictions.
+    def _scores(
+        self,
+        log_probs: Float[Tensor, "n K C"],
+        first_index: int,
+        chunk: Float[Tensor, "n K C"],
+        probs: Float[Tensor, "n K C"],
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """I[Y_n; Omega] and H[Y_n] of some points, in float64, of checked predictions.
 
         Args:
             log_probs: as they are read.
             first_index: pool index of the first point, for messages.
+            chunk, probs: are written to.
         """
-        chunk = log_probs.to(self._device, self.dtype, copy=True)
-        probs = chunk.exp()
+        torch.exp(chunk.copy_(log_probs), out=probs)
         sums = checked_sums(log_probs, probs, first_index)
         # 0 * log 0 is 0: the logarithm is bounded before the product. Dividing p by its sum z: H = log z - ... / z.
         plogp = chunk.clamp_min_(-100).mul_(probs)
