@@ -10,6 +10,7 @@ import alkbald.needs_experiments  # noqa: F401 (says what is missing)
 
 # isort: split
 import math
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +22,7 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from alkbald.acquisition import METHODS, Batch
+from alkbald.acquisition import METHODS, AxesWarning, Batch
 from alkbald.data import Data, load
 from alkbald.devices import prepared_device
 from alkbald.errors import TrainingDiverged
@@ -265,4 +266,6 @@ def _warm_up(settings: Settings, data: Data) -> None:
         validation_generator=generator,
     )
     log_probs = posterior.log_probs(points[0], settings.num_samples, generator=generator, precision=settings.precision)
-    select(settings, log_probs, min(2, len(log_probs)), 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AxesWarning)  # a network that has learned nothing may look like that
+        select(settings, log_probs, min(2, len(log_probs)), 0)

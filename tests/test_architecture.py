@@ -23,6 +23,8 @@ MAY_IMPORT = {
     "model": {"posteriors"},
     "evaluation": {"information", "posteriors"},
     "inference": {"evaluation", "posteriors"},
+    "predicting": {"acquisition", "posteriors"},
+    "select": {"acquisition"},
     "data": {"errors", "randomness"},
     "training": {"errors", "evaluation", "posteriors"},
     "records": {"errors"},

@@ -15,13 +15,14 @@ from alkbald.acquisition import METHODS, duplicates
 from alkbald.acquisition.batch import tie_margin
 from alkbald.acquisition.duplicates import Duplicates
 from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.predictions import as_predictions
 
 
 def best_rank(pool: Pool, gains: torch.Tensor, picks: list[int]) -> int:
     """`Pool.best_rank` by comparing each candidate with each pick."""
     tied = (gains >= gains.max() - tie_margin(pool.dtype)).nonzero()[:, 0].tolist()
     tied.sort(key=lambda rank: int(pool.index[rank]))
-    rows = pool._log_probs[pool.index]
+    rows = pool._predictions.at(pool.index)
     return next((rank for rank in tied if not any((rows[rank] == rows[pick]).all() for pick in picks)), tied[0])
 
 
@@ -44,7 +45,7 @@ def test_best_rank_is_that_of_comparing_all_pairs(hashed, log_probs, part, data)
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(duplicates, "_PART", part)
         monkeypatch.setattr(Duplicates, "_hash", hashed)
-        pool = Pool(log_probs)
+        pool = Pool(as_predictions(log_probs))
         ranks = st.permutations(range(len(pool)))
         for picks in (data.draw(ranks), data.draw(ranks)):  # each list grows; what the first has left is forgotten
             for size in range(len(pool)):

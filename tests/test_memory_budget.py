@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from alkbald.acquisition import METHODS, pool
 from alkbald.acquisition.kbald import TablesTooLarge, check_tables, table_rows
 from alkbald.acquisition.pool import Pool, checked_budget
+from alkbald.acquisition.predictions import as_predictions
 from alkbald.errors import SettingsError
 from alkbald.information.particles import ChildParticles, OutcomeParticles
 from alkbald.settings import check_method_size
@@ -26,8 +27,8 @@ OPTIONS = {"kbald": {"order": 4}, "epig": {"num_targets": 7}, "conservative_bald
 @settings(max_examples=50, deadline=None)
 def test_probabilities_are_kept_in_what_outcomes_leave(memory_budget, outcomes):
     log_probs = random_log_probs(60, 6, 3, dtype=torch.float32)
-    kept = Pool(log_probs, memory_budget=memory_budget, num_outcomes=outcomes)._num_cached
-    a_point, tables = 6 * 3 * 4, outcomes * (6 + 1) * 4
+    kept = Pool(as_predictions(log_probs), memory_budget=memory_budget, num_outcomes=outcomes)._num_cached
+    a_point, tables = 6 * (3 + 1) * 4, outcomes * (6 + 1) * 4
     assert kept == 0 or kept * a_point + tables <= memory_budget
     assert kept == 60 or (kept + 1) * a_point + tables > memory_budget
 

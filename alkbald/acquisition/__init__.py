@@ -1,5 +1,7 @@
 """Acquisition methods: log-probabilities [N, K, C] of the pool in, a `Batch` of pool indices out.
 
+The predictions may be a tensor, a NumPy array, a mapped file, a function, or shards of these (see `predictions`).
+
 N pool points, K MC samples, C classes; natural logarithms. `METHODS` maps the name of a method to a `Method`, which is
 called as `METHODS[name](log_probs, batch_size, generator=generator, **options)`. Only methods that draw at random need
 the generator.
@@ -16,6 +18,7 @@ from alkbald.acquisition.epig import epig
 from alkbald.acquisition.kbald import check_tables, kbald, kbald_scores
 from alkbald.acquisition.large_batchbald import large_batchbald, power_large_batchbald
 from alkbald.acquisition.method import Method
+from alkbald.acquisition.predictions import AnyPredictions, AxesWarning, Chunks, Predictions
 from alkbald.acquisition.random import random
 from alkbald.acquisition.stochastic import power_bald, softmax_bald, softrank_bald
 from alkbald.acquisition.uncertainty import entropy, variation_ratios
@@ -43,8 +46,12 @@ METHODS: dict[str, Method] = {
 
 __all__ = [
     "METHODS",
+    "AnyPredictions",
+    "AxesWarning",
     "Batch",
+    "Chunks",
     "Method",
+    "Predictions",
     "adaptive_kbald",
     "bald",
     "batchbald",

@@ -5,15 +5,15 @@
 """
 
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator
 
-from alkbald.acquisition.batch import Batch, check_batch_size
+from alkbald.acquisition.batch import Batch
 from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
 
 
 def bald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     generator: Generator | None = None,
@@ -22,7 +22,7 @@ def bald(
     """The B points of highest I[Y_n; Omega] = H[Y_n] - H[Y_n | Omega]. [Kirsch2023, equation 1 and 1-BALD]
 
     Args:
-        log_probs: natural log-probabilities.
+        log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
         batch_size: B, at most N.
         generator: not used, as nothing is drawn; all methods can be called with one.
         device: where to compute; None: where log_probs are. A pool on the CPU is streamed to a GPU.
@@ -33,6 +33,6 @@ def bald(
     Raises:
         ValueError: B out of range, or log_probs that are none (see `probabilities.check_probabilities`).
     """
-    check_batch_size(batch_size, len(log_probs))
-    pool = Pool(log_probs, memory_budget=0, device=device)
+    predictions = pool_predictions(log_probs, batch_size)
+    pool = Pool(predictions, memory_budget=0, device=device)
     return pool.top_k(pool.bald, batch_size)

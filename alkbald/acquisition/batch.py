@@ -64,12 +64,6 @@ class Batch:
         return next((i for i, (before, after) in enumerate(steps) if after <= before + margin), None)
 
 
-def check_batch_size(batch_size: int, pool_size: int) -> None:
-    """Raises ValueError unless 0 <= batch_size <= pool_size."""
-    if not 0 <= batch_size <= pool_size:
-        raise ValueError(f"batch_size must be between 0 and the {pool_size} points of the pool, got {batch_size}")
-
-
 def tie_margin(dtype: torch.dtype) -> float:
     """Nats by which two gains of equal points may differ through rounding (float32, C = 10: observed below 1e-6), of
     predictions of this type: all but float64 are computed with in float32."""

@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
+from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
 from alkbald.devices import float32_products
 from alkbald.information.particles import ChildParticles, OutcomeParticles
 
@@ -34,7 +35,7 @@ _PART = 2048
 
 
 def batchbald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     max_particles: int = 10_000,
@@ -59,7 +60,7 @@ def batchbald(
     of the full one. Most points are ruled out by a bound, and few need the full state.
 
     Args:
-        log_probs: natural log-probabilities.
+        log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
         batch_size: B, at most N.
         max_particles: outcomes kept, at least 1.
         generator: a CPU generator for the resampling. None: a fixed seed, so that the same input gives the same batch:
@@ -75,13 +76,13 @@ def batchbald(
         ValueError: B or max_particles out of range, or log_probs that are none (see
             `probabilities.check_probabilities`).
     """
-    check_batch_size(batch_size, len(log_probs))
+    predictions = pool_predictions(log_probs, batch_size)
     if type(max_particles) is not int or max_particles < 1:
         raise ValueError(f"max_particles must be an integer of at least 1, got {max_particles!r}")
     generator = generator or torch.Generator().manual_seed(0)
-    num_outcomes = min(max_particles, log_probs.shape[-1] ** max(0, batch_size - 1))  # the last pick's are not kept
-    pool = Pool(log_probs, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device)
-    particles = OutcomeParticles.prior(log_probs.shape[1], pool.sample_entropy)
+    num_outcomes = min(max_particles, predictions.shape[2] ** max(0, batch_size - 1))  # the last pick's are not kept
+    pool = Pool(predictions, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device)
+    particles = OutcomeParticles.prior(predictions.shape[1], torch.empty(0, dtype=pool.dtype, device=pool.index.device))
     # What is dropped counts as known: over all picks, no more than rounding.
     negligible_entropy = tie_margin(pool.dtype) / max(1, batch_size)
     bounds = pool.bald.clone()
@@ -146,8 +147,8 @@ def _gains(pool: Pool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) ->
     """I[Y_n; Omega | Y_S] of some ranks, with the outcomes of the picks S given as particles; nats."""
     with float32_products():
         mean = particles.weights @ particles.posterior  # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors
-        parts = [
-            particles.predictive_entropy(pool.probs(part)) - pool.sample_entropy[part] @ mean
-            for part in ranks.split(_PART)
-        ]
+        parts = []
+        for part in ranks.split(_PART):
+            probs = pool.probs(part)
+            parts.append(particles.predictive_entropy(probs) - pool.sample_entropy(part, probs) @ mean)
     return torch.cat(parts)

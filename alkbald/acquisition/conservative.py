@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
+from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
 from alkbald.information.particles import OutcomeParticles
 
 #: Ranks looked at together.
@@ -18,7 +19,7 @@ _BLOCK = 1024
 
 
 def conservative_bald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     threshold: float | None = 0.1,
@@ -42,7 +43,7 @@ def conservative_bald(
     of highest BALD is always taken.
 
     Args:
-        log_probs: natural log-probabilities.
+        log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
         batch_size: the largest size, at most N.
         threshold: nats, at least 0; None: the budget.
         min_bald: nats; points of lower BALD are not taken. 0: any point is, as in the paper.
@@ -57,13 +58,13 @@ def conservative_bald(
     Raises:
         ValueError: B, threshold or min_bald out of range, or log_probs that are none.
     """
-    check_batch_size(batch_size, len(log_probs))
+    predictions = pool_predictions(log_probs, batch_size)
     if threshold is not None and not threshold >= 0:
         raise ValueError(f"threshold must be at least 0, got {threshold!r}")
     if not min_bald >= 0:
         raise ValueError(f"min_bald must be at least 0, got {min_bald!r}")
-    num_outcomes = batch_size * log_probs.shape[-1]  # those of each pick alone
-    pool = Pool(log_probs, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device)
+    num_outcomes = batch_size * predictions.shape[2]  # those of each pick alone
+    pool = Pool(predictions, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device)
     margin = tie_margin(pool.dtype)
     if threshold is None:
         highest_pair, highest_sum = math.inf, _largest_pairwise_information(pool, batch_size) + margin
@@ -131,7 +132,8 @@ def _largest_pairwise_information(pool: Pool, batch_size: int) -> float:
 
 def _outcomes_of(pool: Pool, rank: int) -> OutcomeParticles:
     """The outcomes of one point."""
-    return OutcomeParticles.prior(pool.shape[1], pool.sample_entropy).extended(pool.probs_of(rank))
+    probs = pool.probs_of(rank)
+    return OutcomeParticles.prior(pool.shape[1], probs).extended(probs)
 
 
 def _pairwise_information(

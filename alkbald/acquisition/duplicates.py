@@ -7,8 +7,10 @@ predictions, not N times B.
 """
 
 import torch
-from jaxtyping import Float, Int, Shaped
+from jaxtyping import Int, Shaped
 from torch import Tensor
+
+from alkbald.acquisition.predictions import Predictions
 
 #: Candidates looked at together: mostly the first is no duplicate.
 _PART = 64
@@ -21,16 +23,16 @@ class Duplicates:
     that are found to be duplicates are remembered.
     """
 
-    def __init__(self, log_probs: Float[Tensor, "N K C"], index: Int[Tensor, " N"]):
+    def __init__(self, predictions: Predictions, index: Int[Tensor, " N"]):
         """
         Args:
-            log_probs: by pool index, on any device.
+            predictions: by pool index, on any device.
             index: pool index by rank.
         """
-        self._log_probs = log_probs
-        self._index = index.to(log_probs.device)
-        self._multipliers = torch.randint(-(2**63), 2**63 - 1, log_probs.shape[1:], generator=torch.Generator())
-        self._multipliers = self._multipliers.to(log_probs.device)
+        self._pool_predictions = predictions
+        self._index = index.to(predictions.device)
+        self._multipliers = torch.randint(-(2**63), 2**63 - 1, predictions.shape[1:], generator=torch.Generator())
+        self._multipliers = self._multipliers.to(predictions.device)
         self._reset()
 
     def _reset(self) -> None:
@@ -82,4 +84,4 @@ class Duplicates:
         return (bits * self._multipliers).flatten(1).sum(1)
 
     def _predictions(self, ranks: Int[Tensor, " n"]) -> Shaped[Tensor, "n K C"]:
-        return self._log_probs[self._index[ranks]]
+        return self._pool_predictions.at(self._index[ranks])

@@ -13,18 +13,18 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
+from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.kbald import TablesTooLarge, check_tables, kbald, kbald_scores, table_rows
 from alkbald.acquisition.pool import checked_budget
+from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
 from alkbald.information import joint_mutual_information
-from alkbald.information.probabilities import check_shape
 
 #: Of 3-BALD from 2-BALD, relative to the score.
 _DIVERGENCE = 0.3
 
 
 def dynamic_bald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     min_size: int = 1,
@@ -50,7 +50,7 @@ def dynamic_bald(
     BatchBALD does (docs/findings.md).
 
     Args:
-        log_probs: natural log-probabilities.
+        log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
         batch_size: the largest size, at most N.
         min_size: the smallest size, whatever the criteria say; at least 1.
         divergence: the tolerance, relative to the score; None: this criterion is off.
@@ -75,11 +75,10 @@ def dynamic_bald(
             raise ValueError(f"{name} must be above 0, got {value!r}")
     if type(non_positive) is not bool:
         raise ValueError(f"non_positive must be true or false, got {non_positive!r}")
-    check_batch_size(batch_size, len(log_probs))
-    check_shape(log_probs)
-    budget = checked_budget(memory_budget, device or log_probs.device)
-    check_divergence_tables(log_probs.shape, batch_size, budget, divergence=divergence, dtype=log_probs.dtype)
-    batch = kbald(log_probs, batch_size, order=2, memory_budget=budget, device=device)
+    predictions = pool_predictions(log_probs, batch_size)
+    budget = checked_budget(memory_budget, device or predictions.device)
+    check_divergence_tables(predictions.shape, batch_size, budget, divergence=divergence, dtype=predictions.dtype)
+    batch = kbald(predictions, batch_size, order=2, memory_budget=budget, device=device)
     size, decision = batch_size, "batch_size"
     if non_positive and batch.first_non_positive is not None:
         size, decision = batch.first_non_positive, "non_positive"
@@ -87,7 +86,7 @@ def dynamic_bald(
         size, decision = enough, "share_of_log_k"
     if divergence is not None:
         third = kbald_scores(batch.log_probs[:size], order=3, memory_budget=budget, device=device)
-        diverged = _size_before_divergence(batch.scores[:size], third, divergence, tie_margin(log_probs.dtype))
+        diverged = _size_before_divergence(batch.scores[:size], third, divergence, tie_margin(predictions.dtype))
         if diverged is not None:
             size, decision = diverged, "divergence"
     if size < min_size:
@@ -152,7 +151,7 @@ def check_divergence_tables(
 
 
 def positive_bald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     min_size: int = 1,
@@ -181,7 +180,7 @@ def positive_bald(
 
 
 def adaptive_kbald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     tolerance: float = 0.1,
@@ -199,7 +198,7 @@ def adaptive_kbald(
     taken.
 
     Args:
-        log_probs: natural log-probabilities.
+        log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
         batch_size: B, at most N.
         tolerance: relative to I, above 0.
         max_order: at least 2.
@@ -223,13 +222,14 @@ def adaptive_kbald(
         raise ValueError(f"seconds must be at least 0, got {seconds!r}")
     if type(max_order) is not int or max_order < 2:
         raise ValueError(f"max_order must be an integer of at least 2, got {max_order!r}")
+    predictions = pool_predictions(log_probs, batch_size)
     tried: list[tuple[float, Batch]] = []  # with how far the score departs from the batch's worth, relative to it
     start, reason = time.perf_counter(), "max_order"
-    margin = tie_margin(log_probs.dtype) * max(1, batch_size)  # where nothing can be learned, both are 0 but rounding
+    margin = tie_margin(predictions.dtype) * max(1, batch_size)  # where nothing can be learned, both are 0 but rounding
     for order in range(2, max_order + 1):
         began = time.perf_counter()
         try:
-            batch = kbald(log_probs, batch_size, order=order, memory_budget=memory_budget, device=device)
+            batch = kbald(predictions, batch_size, order=order, memory_budget=memory_budget, device=device)
         except TablesTooLarge:
             if not tried:
                 raise
@@ -243,7 +243,7 @@ def adaptive_kbald(
         if departure <= tolerance * worth + margin or order >= batch_size:
             return batch
         now = time.perf_counter()
-        rows = [max(1, table_rows(batch_size, k, log_probs.shape[2])) for k in (order, order + 1)]
+        rows = [max(1, table_rows(batch_size, k, predictions.shape[2])) for k in (order, order + 1)]
         if seconds is not None and order < max_order and (now - start) + took * rows[1] / rows[0] > seconds:
             reason = "seconds"
             break

@@ -5,11 +5,11 @@ learning.
 """
 
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator
 
-from alkbald.acquisition.batch import Batch, check_batch_size
+from alkbald.acquisition.batch import Batch
 from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
 from alkbald.information.particles import OutcomeParticles
 
 #: Points scored at a time.
@@ -17,7 +17,7 @@ _BLOCK = 1024
 
 
 def epig(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     num_targets: int = 100,
@@ -33,7 +33,7 @@ def epig(
         I[Y_n; Y*] = H[Y_n] + H[Y*] - H[Y_n, Y*] = H[Y_n] - H[Y_n | Y*].
 
     Args:
-        log_probs: natural log-probabilities.
+        log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
         batch_size: B, at most N.
         num_targets: how many, at least 1; all of the pool if it is smaller.
         generator: a CPU generator. Every call draws its targets anew from it.
@@ -46,17 +46,17 @@ def epig(
     Raises:
         ValueError: B or num_targets out of range, or log_probs that are none.
     """
-    check_batch_size(batch_size, len(log_probs))
+    predictions = pool_predictions(log_probs, batch_size)
     if type(num_targets) is not int or num_targets < 1:
         raise ValueError(f"num_targets must be an integer of at least 1, got {num_targets!r}")
-    num_outcomes = min(num_targets, len(log_probs)) * log_probs.shape[-1]
-    pool = Pool(log_probs, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device)
+    num_outcomes = min(num_targets, len(predictions)) * predictions.shape[2]
+    pool = Pool(predictions, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device)
     drawn = torch.randperm(len(pool), generator=generator)[:num_targets].to(pool.index.device)
     targets = pool.index.argsort()[drawn]  # the ranks of pool indices, so that their order does not matter
     # E_{x*} H[Y_n | Y*] is a mean over the targets' outcomes, each with its posterior over the samples.
     joint = pool.probs(targets).flatten(1).T  # [T C, K], p(y* | x*, omega_k)
     likelihood = joint.sum(-1)
-    weights = likelihood / (log_probs.shape[1] * max(1, len(targets)))
+    weights = likelihood / (predictions.shape[1] * max(1, len(targets)))
     outcomes = OutcomeParticles(weights, joint / likelihood[:, None])
     parts = torch.arange(len(pool), device=pool.bald.device).split(_BLOCK)
     gains = torch.cat([pool.marginal_entropy[part] - outcomes.predictive_entropy(pool.probs(part)) for part in parts])

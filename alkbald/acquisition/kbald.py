@@ -6,13 +6,12 @@
 import math
 
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator
 
-from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
+from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.pool import Pool, checked_budget, outcome_bytes
+from alkbald.acquisition.predictions import AnyPredictions, Predictions, as_predictions, pool_predictions
 from alkbald.information.particles import OutcomeParticles
-from alkbald.information.probabilities import check_shape
 
 #: Points evaluated at a time: enough for a matrix product, few enough that lazy evaluation can stop early.
 _BLOCK = 1024
@@ -23,7 +22,7 @@ class TablesTooLarge(ValueError):
 
 
 def kbald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     order: int,
@@ -51,7 +50,7 @@ def kbald(
     order of their last gains, until none left can win. That is exact.
 
     Args:
-        log_probs: natural log-probabilities.
+        log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
         batch_size: B, at most N.
         order: k, at least 1.
         generator: not used, as nothing is drawn; all methods can be called with one.
@@ -66,9 +65,9 @@ def kbald(
         TablesTooLarge: the order needs outcome tables beyond the budget (`check_tables`).
         ValueError: order below 1; B out of range; log_probs that are none.
     """
-    check_batch_size(batch_size, len(log_probs))
+    predictions = pool_predictions(log_probs, batch_size)
     order = _checked_order(order, batch_size)
-    pool = pool_within_budget(log_probs, batch_size, order, memory_budget=memory_budget, device=device)
+    pool = pool_within_budget(predictions, batch_size, order, memory_budget=memory_budget, device=device)
     gains = KBaldGains(pool, order)
     gains_only_fall = order in (1, 2, batch_size)
     scores: list[float] = []
@@ -88,7 +87,7 @@ def kbald(
 
 
 def kbald_scores(
-    log_probs: Float[Tensor, "B K C"],
+    log_probs: AnyPredictions,
     *,
     order: int,
     memory_budget: int | None = None,
@@ -97,16 +96,17 @@ def kbald_scores(
     """What k-BALD says of a given batch: its score after each point, in their order. [Kirsch2023, equation 6]
 
     Args:
-        log_probs: of the batch's points.
+        log_probs: [B, K, C], of the batch's points.
         order: k, at least 1.
         memory_budget, device: see `kbald`.
 
     Raises:
         TablesTooLarge, ValueError: as of `kbald`.
     """
-    size = len(log_probs)
+    predictions = as_predictions(log_probs)
+    size = len(predictions)
     order = _checked_order(order, size)
-    pool = pool_within_budget(log_probs, size, order, memory_budget=memory_budget, device=device)
+    pool = pool_within_budget(predictions, size, order, memory_budget=memory_budget, device=device)
     gains = KBaldGains(pool, order)
     scores: list[float] = []
     for s, rank in enumerate(pool.index.argsort().tolist()):
@@ -117,7 +117,7 @@ def kbald_scores(
 
 
 def pool_within_budget(
-    log_probs: Float[Tensor, "N K C"],
+    predictions: Predictions,
     batch_size: int,
     order: int,
     *,
@@ -129,11 +129,10 @@ def pool_within_budget(
     Raises:
         TablesTooLarge, ValueError: as of `kbald`.
     """
-    check_shape(log_probs)
-    budget = checked_budget(memory_budget, device or log_probs.device)
-    check_tables(log_probs.shape, batch_size, budget, order=order, dtype=log_probs.dtype)
-    num_outcomes = table_rows(batch_size, order, log_probs.shape[2])
-    return Pool(log_probs, memory_budget=budget, num_outcomes=num_outcomes, device=device)
+    budget = checked_budget(memory_budget, device or predictions.device)
+    check_tables(predictions.shape, batch_size, budget, order=order, dtype=predictions.dtype)
+    num_outcomes = table_rows(batch_size, order, predictions.shape[2])
+    return Pool(predictions, memory_budget=budget, num_outcomes=num_outcomes, device=device)
 
 
 class KBaldGains:

@@ -14,16 +14,16 @@ References:
 """
 
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator
 
-from alkbald.acquisition.batch import Batch, check_batch_size, tie_margin
+from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.kbald import KBaldGains, kbald, pool_within_budget
+from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
 from alkbald.acquisition.stochastic import check_beta, gumbel_noise
 
 
 def large_batchbald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     generator: Generator | None = None,
@@ -38,7 +38,7 @@ def large_batchbald(
 
 
 def power_large_batchbald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     beta: float = 1.0,
@@ -52,7 +52,7 @@ def power_large_batchbald(
     the largest is taken. [Rubashevskii2023], with the differences that the head of this module lists.
 
     Args:
-        log_probs: natural log-probabilities.
+        log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
         batch_size: B, at most N.
         beta: at least 0, finite.
         generator: a CPU generator. Every call draws anew from it.
@@ -65,9 +65,9 @@ def power_large_batchbald(
         TablesTooLarge: the batch needs outcome tables beyond the budget.
         ValueError: B or beta out of range, or log_probs that are none.
     """
-    check_batch_size(batch_size, len(log_probs))
+    predictions = pool_predictions(log_probs, batch_size)
     check_beta(beta)
-    pool = pool_within_budget(log_probs, batch_size, 2, memory_budget=memory_budget, device=device)
+    pool = pool_within_budget(predictions, batch_size, 2, memory_budget=memory_budget, device=device)
     gains = KBaldGains(pool, order=2)
     scores: list[float] = []
     for s in range(batch_size):

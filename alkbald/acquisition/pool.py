@@ -7,6 +7,7 @@ mostly never comes to the rest.
 """
 
 import os
+from collections.abc import Iterator
 from functools import cached_property
 
 import torch
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.duplicates import Duplicates
-from alkbald.devices import float32_products, retry_smaller
-from alkbald.information.probabilities import TINY, check_shape, checked_sums, entropy
+from alkbald.acquisition.predictions import Predictions
+from alkbald.devices import retry_smaller
+from alkbald.information.probabilities import TINY, checked_sums, entropy
 
 #: Elements of log_probs that a pass reads at a time: what stays in a core's cache between the operations of the pass.
 _CHUNK = 2**19
@@ -29,7 +31,6 @@ class Pool:
         bald: I[Y_n; Omega] by rank, descending; equal scores in order of their pool index. In float64, as sums over
             many terms are.
         index: pool index by rank.
-        sample_entropy: [N, K], H[Y_n | omega_k] by rank.
         marginal_entropy: [N], H[Y_n] by rank, in float64.
         shape: N, K, C.
         dtype: what probabilities and products are in (see `compute_dtype`).
@@ -37,7 +38,7 @@ class Pool:
 
     def __init__(
         self,
-        log_probs: Float[Tensor, "N K C"],
+        predictions: Predictions,
         *,
         memory_budget: int | None = None,
         num_outcomes: int = 0,
@@ -46,50 +47,72 @@ class Pool:
         """One pass over the pool.
 
         Args:
-            log_probs: natural log-probabilities, on any device.
+            predictions: natural log-probabilities, wherever they are.
             memory_budget: bytes for the method's outcomes and for cached probabilities, together (see
-                `checked_budget`). Probabilities that do not fit are computed again each time they are asked for.
+                `checked_budget`). Probabilities that do not fit are read again each time they are asked for.
             num_outcomes: how many outcomes the method will hold (`particles.OutcomeParticles`). They come first;
                 probabilities get what is left.
-            device: where to compute; None: where log_probs are.
+            device: where to compute; None: where the predictions are.
 
         Raises:
             TypeError, ValueError: log_probs that are none (see `probabilities.check_probabilities`).
             ValueError: memory_budget is no integer of at least 0.
         """
-        self._log_probs = log_probs.detach()
-        self._device = device or log_probs.device
-        self.dtype = compute_dtype(log_probs.dtype)
+        self._predictions = predictions
+        self._device = device or predictions.device
+        self.dtype = compute_dtype(predictions.dtype)
         budget = checked_budget(memory_budget, self._device)
-        check_shape(log_probs)
-        n, num_samples, num_classes = self.shape = log_probs.shape
-        sample_entropy = torch.empty(n, num_samples, dtype=self.dtype, device=self._device)
-        marginal_entropy = torch.empty(n, dtype=torch.float64, device=self._device)
-        points = max(1, _CHUNK // (num_samples * num_classes))
-        for start in range(0, n, points):
-            chunk = self._read(slice(start, start + points))
-            probs = chunk.exp()
-            sums = checked_sums(chunk, probs, start)
-            with float32_products():
-                mean = torch.bmm(1 / sums[:, None], probs)[:, 0] / num_samples
-            marginal_entropy[start : start + points] = entropy(mean.double())
-            # 0 * log 0 is 0: the logarithm is bounded before the product. Dividing p by its sum z: H = log z - ... / z.
-            plogp = chunk.clamp_min_(-100).mul_(probs)
-            sample_entropy[start : start + points] = sums.log() - plogp.sum(-1) / sums
-        bald = marginal_entropy - sample_entropy.mean(1, dtype=torch.float64)
+        n, num_samples, num_classes = self.shape = predictions.shape
+        bald = torch.empty(n, dtype=torch.float64, device=self._device)
+        marginal_entropy = torch.empty_like(bald)
+        points = min(max(1, n), max(1, _CHUNK // (num_samples * num_classes)))
+        # Used again for every part: fresh memory would cost as much as the arithmetic.
+        buffers = torch.empty(2, points, num_samples, num_classes, dtype=self.dtype, device=self._device)
+        for first in range(0, n, predictions.points_at_a_time):
+            read = predictions.rows(first, min(n, first + predictions.points_at_a_time))
+            for start, part in zip(range(first, n, points), read.split(points), strict=False):
+                rows = slice(start, start + len(part))
+                bald[rows], marginal_entropy[rows] = self._scores(part, start, *buffers[:, : len(part)])
         self.bald, self.index = bald.sort(descending=True, stable=True)
-        self.sample_entropy = sample_entropy[self.index]
         self.marginal_entropy = marginal_entropy[self.index]
 
         # Memory that is not written to is not there: only the ranks that are asked for cost anything on a CPU.
-        bytes_a_point = num_samples * num_classes * sample_entropy.element_size()
-        self._probs, self._num_cached = retry_smaller(
-            lambda points: sample_entropy.new_empty(num_samples, points, num_classes),
+        bytes_a_point = num_samples * (num_classes + 1) * self.dtype.itemsize
+        (self._probs, self._sample_entropy), self._num_cached = retry_smaller(
+            lambda points: (
+                torch.empty(num_samples, points, num_classes, dtype=self.dtype, device=self._device),
+                torch.empty(points, num_samples, dtype=self.dtype, device=self._device),
+            ),
             min(n, max(0, budget - outcome_bytes(num_outcomes, num_samples, self.dtype)) // bytes_a_point),
             "points kept",
             least=0,
         )
-        self._num_computed = 0
+        self._num_probs = self._num_entropies = 0  # ranks whose values have been written
+
+    def _scores(
+        self,
+        log_probs: Float[Tensor, "n K C"],
+        first_index: int,
+        chunk: Float[Tensor, "n K C"],
+        probs: Float[Tensor, "n K C"],
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """I[Y_n; Omega] and H[Y_n] of some points, in float64, of checked predictions.
+
+        Args:
+            log_probs: as they are read.
+            first_index: pool index of the first point, for messages.
+            chunk, probs: are written to.
+        """
+        torch.exp(chunk.copy_(log_probs), out=probs)
+        sums = checked_sums(log_probs, probs, first_index)
+        # 0 * log 0 is 0: the logarithm is bounded before the product. Dividing p by its sum z: H = log z - ... / z.
+        plogp = chunk.clamp_min_(-100).mul_(probs)
+        conditional_entropy = (sums.log() - plogp.sum(-1) / sums).mean(1, dtype=torch.float64)
+        # A sum over an axis gives equal points equal results, which a matrix product need not: it looks at where in
+        # memory they are, and ties would no longer go to the lowest index.
+        mean = probs.mul_((1 / sums)[..., None]).sum(1) / self.shape[1]
+        marginal_entropy = entropy(mean.double())
+        return marginal_entropy - conditional_entropy, marginal_entropy
 
     def __len__(self) -> int:
         return len(self.bald)
@@ -97,7 +120,7 @@ class Pool:
     def batch(self, ranks: list[int], scores: list[float], decision: str = "") -> Batch:
         """The batch of some ranks, with a method's scores."""
         indices = self.index[ranks].tolist()
-        return Batch(indices, scores, self._log_probs[indices], decision)
+        return Batch(indices, scores, self._predictions.at(torch.tensor(indices, dtype=torch.long)), decision)
 
     def top_k(self, values: Float[Tensor, " N"], batch_size: int) -> Batch:
         """The points of highest value, scored by the sum of their values. Of equal values, the higher BALD comes first.
@@ -113,35 +136,48 @@ class Pool:
         """p(y | x, omega_k) of one rank."""
         return self.probs(torch.tensor([rank], device=self._device))[:, 0]
 
-    def _read(self, rows: slice | Tensor) -> Float[Tensor, "n K C"]:
-        """A copy of log_probs, on the device and in the precision that is computed in."""
-        chunk = self._log_probs[rows if isinstance(rows, slice) else rows.to(self._log_probs.device)]
-        return chunk.to(self._device, self.dtype, copy=isinstance(rows, slice))
-
     def probs(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
         """p(y | x_n, omega_k) of some ranks, samples first; at least TINY, so that logarithms are finite."""
         if not len(ranks):
             return self._probs[:, :0]
         low, high = int(ranks.min()), int(ranks.max()) + 1
         if high > self._num_cached:
-            return self._compute(ranks)
-        while self._num_computed < high:
-            stop = min(self._num_cached, self._num_computed + max(1, _CHUNK // self._probs[:, 0].numel()))
-            ranks_computed = torch.arange(self._num_computed, stop, device=self._device)
-            self._probs[:, self._num_computed : stop] = self._compute(ranks_computed)
-            self._num_computed = stop
+            return self._read(ranks)
+        for new in self._parts(self._num_probs, high):
+            self._probs[:, new] = self._read(torch.arange(new.start, new.stop, device=self._device))
+            self._num_probs = new.stop
         if high - low == len(ranks) and bool((ranks.diff() == 1).all()):
             return self._probs[:, low:high]
         return self._probs.index_select(1, ranks)
 
-    def _compute(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
-        """As `probs`, from log_probs."""
-        probs = self._read(self.index[ranks]).exp_()
+    def sample_entropy(self, ranks: Int[Tensor, " n"], probs: Float[Tensor, "K n C"]) -> Float[Tensor, "n K"]:
+        """H[Y_n | omega_k] of some ranks.
+
+        Args:
+            probs: of these ranks, as `probs` gave them.
+        """
+        high = int(ranks.max()) + 1 if len(ranks) else 0
+        if high > self._num_cached:
+            return entropy(probs).T
+        for new in self._parts(self._num_entropies, high):
+            self._sample_entropy[new] = entropy(self._probs[:, new]).T
+            self._num_entropies = new.stop
+        return self._sample_entropy[ranks]
+
+    def _parts(self, start: int, stop: int) -> Iterator[slice]:
+        """From `start` to beyond `stop`, within what is cached, as much at a time as stays in a core's cache."""
+        points = max(1, _CHUNK // (self.shape[1] * self.shape[2]))
+        for first in range(start, stop, points):
+            yield slice(first, min(self._num_cached, first + points))
+
+    def _read(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n C"]:
+        """As `probs`, from the predictions."""
+        probs = self._predictions.at(self.index[ranks]).to(self._device, self.dtype).exp_()
         return probs.div_(probs.sum(-1, keepdim=True)).clamp_min_(TINY).transpose(0, 1)
 
     @cached_property
     def _duplicates(self) -> Duplicates:
-        return Duplicates(self._log_probs, self.index)
+        return Duplicates(self._predictions, self.index)
 
     def best_rank(self, gains: Float[Tensor, " N"], picks: list[int]) -> int:
         """Rank of the greatest gain.

@@ -3,23 +3,23 @@
 import math
 
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator
 
-from alkbald.acquisition.batch import Batch, check_batch_size
+from alkbald.acquisition.batch import Batch
+from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
 
 
-def random(log_probs: Float[Tensor, "N K C"], batch_size: int, *, generator: Generator) -> Batch:
+def random(log_probs: AnyPredictions, batch_size: int, *, generator: Generator) -> Batch:
     """Points drawn uniformly without replacement. The predictions are not looked at.
 
     Args:
-        log_probs: only N matters.
+        log_probs: [N, K, C], in memory or not (see `predictions`). Only N matters.
         batch_size: B, at most N.
         generator: a CPU generator. Every call draws anew from it.
 
     Returns:
         The batch; its scores are NaN.
     """
-    check_batch_size(batch_size, len(log_probs))
-    indices = torch.randperm(len(log_probs), generator=generator)[:batch_size]
-    return Batch(indices.tolist(), [math.nan] * batch_size, log_probs[indices.to(log_probs.device)])
+    predictions = pool_predictions(log_probs, batch_size)
+    indices = torch.randperm(len(predictions), generator=generator)[:batch_size]
+    return Batch(indices.tolist(), [math.nan] * batch_size, predictions.at(indices))

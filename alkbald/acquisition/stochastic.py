@@ -12,13 +12,14 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from alkbald.acquisition.batch import Batch, check_batch_size
+from alkbald.acquisition.batch import Batch
 from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
 from alkbald.information.probabilities import TINY
 
 
 def power_bald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     beta: float = 1.0,
@@ -28,7 +29,7 @@ def power_bald(
     """B points without replacement, with probability proportional to BALD^beta. [Kirsch2021, PowerBALD]
 
     Args:
-        log_probs: natural log-probabilities.
+        log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
         batch_size: B, at most N.
         beta: at least 0, finite; 0 is uniform, the larger the nearer to top-k.
         generator: a CPU generator. Every call draws anew from it.
@@ -44,7 +45,7 @@ def power_bald(
 
 
 def softmax_bald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     beta: float = 1.0,
@@ -61,7 +62,7 @@ def softmax_bald(
 
 
 def softrank_bald(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     beta: float = 1.0,
@@ -84,7 +85,7 @@ def softrank_bald(
 
 
 def _draw_batch(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     log_weight: Callable[[Tensor], Tensor],
     beta: float,
@@ -96,9 +97,9 @@ def _draw_batch(
     Args:
         log_weight: from BALD scores in descending order to the logarithms of their weights.
     """
-    check_batch_size(batch_size, len(log_probs))
+    predictions = pool_predictions(log_probs, batch_size)
     check_beta(beta)
-    pool = Pool(log_probs, memory_budget=0, device=device)
+    pool = Pool(predictions, memory_budget=0, device=device)
     noisy = beta * log_weight(pool.bald) + gumbel_noise(pool, generator)
     ranks = noisy.sort(descending=True, stable=True).indices[:batch_size]
     return pool.batch(ranks.tolist(), pool.bald[ranks].cumsum(0).tolist())

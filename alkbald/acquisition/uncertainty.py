@@ -5,18 +5,18 @@
 """
 
 import torch
-from jaxtyping import Float
-from torch import Generator, Tensor
+from torch import Generator
 
-from alkbald.acquisition.batch import Batch, check_batch_size
+from alkbald.acquisition.batch import Batch
 from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
 
 #: Points read at a time.
 _BLOCK = 1024
 
 
 def entropy(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     generator: Generator | None = None,
@@ -25,7 +25,7 @@ def entropy(
     """The B points of highest H[Y_n], the entropy of the mean predictive. [Settles2009]
 
     Args:
-        log_probs: natural log-probabilities.
+        log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
         batch_size: B, at most N.
         generator: not used, as nothing is drawn; all methods can be called with one.
         device: where to compute; None: where log_probs are.
@@ -36,13 +36,13 @@ def entropy(
     Raises:
         ValueError: B out of range, or log_probs that are none.
     """
-    check_batch_size(batch_size, len(log_probs))
-    pool = Pool(log_probs, memory_budget=0, device=device)
+    predictions = pool_predictions(log_probs, batch_size)
+    pool = Pool(predictions, memory_budget=0, device=device)
     return pool.top_k(pool.marginal_entropy, batch_size)
 
 
 def variation_ratios(
-    log_probs: Float[Tensor, "N K C"],
+    log_probs: AnyPredictions,
     batch_size: int,
     *,
     generator: Generator | None = None,
@@ -52,8 +52,8 @@ def variation_ratios(
 
     Arguments and errors as of `entropy`; the score is the sum of the points' variation ratios, without a unit.
     """
-    check_batch_size(batch_size, len(log_probs))
-    pool = Pool(log_probs, memory_budget=0, device=device)
+    predictions = pool_predictions(log_probs, batch_size)
+    pool = Pool(predictions, memory_budget=0, device=device)
     parts = torch.arange(len(pool), device=pool.bald.device).split(_BLOCK)
     ratios = torch.cat([1 - pool.probs(part).mean(0, dtype=torch.float64).amax(-1) for part in parts])
     return pool.top_k(ratios, batch_size)

@@ -1,6 +1,7 @@
 """Checked probabilities, and their entropy. Axes: N pool points, K MC samples, C classes."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -8,10 +9,12 @@ from torch import Tensor
 
 #: Probabilities are raised to this before a logarithm: 0 log 0 becomes 7e-29 instead of NaN.
 TINY = 1e-30
+#: How near to one a sum must be for a message to name what was probably meant.
+_ROUGHLY = 0.05
 
 
 def check_probabilities(log_probs: Tensor, *, first_index: int = 0) -> Tensor:
-    """exp(log_probs), checked to be distributions, finite and off one by less than 1e-3 in sum, and normalised.
+    """exp(log_probs), checked to be distributions, finite and near one in sum (see `checked_sums`), and normalised.
 
     Args:
         log_probs: [N, K, C]; minus infinity stands for an impossible class. Half precision is raised to float32.
@@ -19,23 +22,21 @@ def check_probabilities(log_probs: Tensor, *, first_index: int = 0) -> Tensor:
 
     Raises:
         TypeError: not a floating-point tensor.
-        ValueError: not three axes, K or C of 0, NaN, plus infinity, or rows that do not sum to one after exp
-            (probabilities or logits handed over for log-probabilities); names the first offending pool index.
+        ValueError: not three axes, K or C of 0, NaN, plus infinity, or rows that do not sum to one after exp; names the
+            first offending pool index, and what was probably meant (probabilities, logits, axes [N, C, K]).
     """
-    check_shape(log_probs)
-    if log_probs.dtype not in (torch.float32, torch.float64):
-        log_probs = log_probs.float()
-    probs = log_probs.exp()
+    check_axes(log_probs.shape, log_probs.dtype)
+    probs = (log_probs if log_probs.dtype == torch.float64 else log_probs.float()).exp()
     return probs.div_(checked_sums(log_probs, probs, first_index)[..., None])
 
 
 def checked_sums(
     log_probs: Float[Tensor, "N K C"], probs: Float[Tensor, "N K C"], first_index: int
 ) -> Float[Tensor, "N K"]:
-    """Sums of the probabilities over classes, checked to be near one.
+    """Sums of the probabilities over classes, checked to be off one by less than 1e-3, and what rounding may add.
 
     Args:
-        log_probs: for messages.
+        log_probs: as they were handed over: their type says what rounding may add.
         probs: their exponentials.
         first_index: pool index of the first point, for messages.
 
@@ -44,28 +45,38 @@ def checked_sums(
     """
     sums = probs.sum(-1)
     off = (sums - 1).abs_().amax(-1)
-    if not (off < 1e-3).all():  # a NaN or an infinity makes the comparison false
-        wrong = ~(off < 1e-3)
-        n = int(wrong.int().argmax())
-        if log_probs[n].isnan().any():
-            what = "is NaN"
-        elif (log_probs[n] == math.inf).any():
-            what = "is +inf"
-        else:
-            furthest = sums[n][(sums[n] - 1).abs().argmax()].item()
-            what = f"sums to {furthest:.4g} instead of 1 after exp; natural-log probabilities are needed"
-        raise ValueError(f"log_probs of pool index {first_index + n} {what}")
+    # Rounded log-probabilities: p (1 + eps |log p|) sums to at most 1 + eps H, and H is at most log C.
+    allowed = 1e-3 + torch.finfo(log_probs.dtype).eps * math.log(log_probs.shape[2])
+    if not (off < allowed).all():  # a NaN or an infinity makes the comparison false
+        n = int((~(off < allowed)).int().argmax())
+        raise ValueError(f"log_probs of pool index {first_index + n} {_what_is_wrong(log_probs[n])}")
     return sums
 
 
-def check_shape(log_probs: Tensor) -> None:
-    """Raises TypeError unless log_probs are floating point, ValueError unless they are [N, K, C] with K, C >= 1."""
-    if not log_probs.is_floating_point():
-        raise TypeError(f"log_probs must be floating point, got {log_probs.dtype}")
-    if log_probs.dim() != 3 or 0 in log_probs.shape[1:]:
-        raise ValueError(
-            f"log_probs must have axes [N, K, C] with K and C at least 1, got shape {list(log_probs.shape)}"
-        )
+def _what_is_wrong(log_probs: Float[Tensor, "K C"]) -> str:
+    """Of a point whose rows do not sum to one after exp: what is seen, and what was probably meant."""
+    log_probs = log_probs.double()
+    if log_probs.isnan().any():
+        return "is NaN"
+    if (log_probs == math.inf).any():
+        return "is +inf"
+    sums = log_probs.exp().sum(-1)
+    seen = f"sums to {sums[(sums - 1).abs().argmax()].item():.4g} instead of 1 after exp"
+    if (log_probs >= 0).all() and ((log_probs.sum(-1) - 1).abs() < _ROUGHLY).all():
+        return f"{seen}: these are probabilities; pass probabilities.log()"
+    if ((log_probs.exp().sum(0) - 1).abs() < _ROUGHLY).all():
+        return f"{seen}, but does over the axis before: the axes are [N, C, K]; pass log_probs.transpose(1, 2)"
+    if (log_probs > _ROUGHLY).any():
+        return f"{seen}: these look like logits; pass logits.log_softmax(-1)"
+    return f"{seen}; natural-log probabilities are needed"
+
+
+def check_axes(shape: Sequence[int], dtype: torch.dtype) -> None:
+    """Raises TypeError unless the type is floating point, ValueError unless axes are [N, K, C] with K, C >= 1."""
+    if not dtype.is_floating_point:
+        raise TypeError(f"log_probs must be floating point, got {dtype}")
+    if len(shape) != 3 or 0 in shape[1:]:
+        raise ValueError(f"log_probs must have axes [N, K, C] with K and C at least 1, got shape {list(shape)}")
 
 
 def entropy(probs: Float[Tensor, "... C"]) -> Float[Tensor, "..."]:
