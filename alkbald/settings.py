@@ -192,7 +192,7 @@ def check_method(settings: Settings) -> None:
         raise SettingsError(f"unknown setting method.{min(reserved)}: the method's own options only")
     log_probs = torch.full((min(settings.acq_size, 3), 2, 2), -torch.inf)
     log_probs[..., 0] = 0.0
-    with _refused_in_one_line(settings):
+    with refused_in_one_line(settings, ValueError, TypeError):
         method, options = METHODS[settings.method["name"]], method_options(settings)
         method(log_probs, len(log_probs), **options, generator=torch.Generator())
 
@@ -215,16 +215,16 @@ def check_method_size(settings: Settings, pool: int, num_classes: int, device: t
     shape = min(pool, settings.pool_sample or pool), settings.num_samples, num_classes
     predictions = math.prod(shape) * torch.float32.itemsize  # which are on the same device by the time
     budget = checked_budget(options.pop("memory_budget", None), device, reserved=predictions)
-    with _refused_in_one_line(settings):
+    with refused_in_one_line(settings, ValueError, TypeError):
         check_size(shape, min(settings.acq_size, pool), budget, **options)
 
 
 @contextmanager
-def _refused_in_one_line(settings: Settings) -> Iterator[None]:
-    """What a method refuses, as a SettingsError that names its options."""
+def refused_in_one_line(settings: Settings, *refusals: type[Exception]) -> Iterator[None]:
+    """What a method refuses by one of these errors, as a SettingsError that names its options."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except refusals as error:
         options = [f"method.{key}={value}" for key, value in method_options(settings).items()]
         raise SettingsError(f"{', '.join(['method=' + settings.method['name'], *options])}: {error}") from error
 
