@@ -18,7 +18,7 @@ from alkbald.acquisition import METHODS
 from alkbald.acquisition.pool import checked_budget
 from alkbald.data import SOURCES
 from alkbald.errors import RecordError, SettingsError
-from alkbald.posteriors import PRECISIONS, check_num_samples, make_posterior
+from alkbald.posteriors import PRECISIONS, check_num_samples, check_validation_samples, make_posterior
 from alkbald.records.versions import nested, recorded_settings, unknown
 from alkbald.training import OPTIMIZERS
 
@@ -168,18 +168,14 @@ def check_model(settings: Settings) -> None:
     try:
         with torch.device("meta"):  # weights without memory
             posterior = make_posterior(settings.model, (1, size, size), 2, lambda *key: 0)
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:  # RuntimeError: too large for PyTorch to count
         raise SettingsError(f"model.{error}" if isinstance(error, ValueError) else f"model: {error}") from error
     try:
         check_num_samples(posterior, settings.num_samples)
         check_num_samples(posterior, settings.evaluation_samples, "evaluation_samples")
+        check_validation_samples(posterior, settings.training.validation_samples, "training.validation_samples")
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    if posterior.validates_without_sampling and settings.training.validation_samples:
-        raise SettingsError(
-            f"training.validation_samples must be 0 with model.posterior={settings.model['posterior']}, whose networks "
-            f"are validated without sampling, got {settings.training.validation_samples}"
-        )
 
 
 def check_method(settings: Settings) -> None:

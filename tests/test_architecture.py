@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "devices": {"errors"},
     "information": {"devices"},
     "acquisition": {"devices", "information"},
-    "posteriors": {"devices", "information"},
+    "posteriors": {"devices", "errors", "information"},
     "model": {"posteriors"},
     "evaluation": {"information", "posteriors"},
     "inference": {"evaluation", "posteriors"},

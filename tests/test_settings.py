@@ -49,6 +49,8 @@ DATA_SETS = sorted(path.stem for path in (ROOT / "configs" / "data").iterdir())
             "method.order=5: order 5 at batch_size 40",
         ),
         ("-m data=digits method=2bald,nope", "method must be one of 2bald,"),
+        ("model.channels=5", "model.channels must be a list of whole numbers, got 5"),
+        ("model.hidden=null", "model.hidden must be a list of whole numbers, got None"),
     ],
 )
 def test_a_wrong_command_line_ends_in_one_line(overrides, message, tmp_path):
