@@ -242,7 +242,7 @@ def test_what_validates_without_sampling_is_not_trained_with(kind, num_validatio
     data = inputs, labels, inputs[:num_validation], labels[:num_validation]
     message = f"^validation_samples must be 0 for {type(posterior).__name__}, whose networks .*, got 20$"
     with pytest.raises(ValueError, match=message):
-        fit(posterior, *data, generator=generator(1), validation_generator=generator(2))
+        fit(posterior, *data, generator=generator(1), validation_generator=generator(2), max_epochs=1)
 
 
 def test_same_generators_same_weights():
