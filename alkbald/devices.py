@@ -105,20 +105,26 @@ def retry_smaller(work: Callable[[int], Result], size: int, what: str, *, least:
 
 
 @contextmanager
-def float32_products(tf32: bool = False) -> Iterator[None]:
+def float32_products(device: torch.device | None = None, *, tf32: bool = False) -> Iterator[None]:
     """Products of float32 are float32, or tf32 on a GPU. What a program has set for them comes back afterwards.
 
     Without this, PyTorch does convolutions on a GPU in tf32. If the program allows it, it does matrix products in tf32
     too, and on a CPU that has the units both in bf16.
+
+    Args:
+        device: where all products are; None: any. On a CPU a GPU's flags are left alone: while they are set, PyTorch
+            refuses to read `torch.backends.cudnn.allow_tf32`, as a user's module may do.
+        tf32: on a GPU.
     """
     backends: Any = torch.backends  # makes some of its parts at run time, out of a type checker's sight
     on_gpu = [backends.cudnn.conv, backends.cuda.matmul]
     on_cpu = [backends.mkldnn.conv, backends.mkldnn.matmul]
-    before = [backend.fp32_precision for backend in on_gpu + on_cpu]
+    chosen = on_cpu if device is not None and device.type == "cpu" else on_gpu + on_cpu
+    before = [backend.fp32_precision for backend in chosen]
     try:
-        for backend in on_gpu + on_cpu:
+        for backend in chosen:
             backend.fp32_precision = "tf32" if tf32 and backend in on_gpu else "ieee"
         yield
     finally:
-        for backend, precision in zip(on_gpu + on_cpu, before, strict=True):
+        for backend, precision in zip(chosen, before, strict=True):
             backend.fp32_precision = precision

@@ -23,6 +23,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from alkbald.acquisition import METHODS, AxesWarning, Batch
+from alkbald.acquisition.kbald import TablesTooLarge
 from alkbald.data import Data, load
 from alkbald.devices import prepared_device
 from alkbald.errors import TrainingDiverged
@@ -34,7 +35,7 @@ from alkbald.recording import acquired_rows, judged_columns, recorded_positions,
 from alkbald.records.files import should_stop
 from alkbald.records.provenance import provenance
 from alkbald.records.run import Run
-from alkbald.settings import Settings, check_method_size, check_sizes, method_options
+from alkbald.settings import Settings, check_method_size, check_sizes, method_options, refused_in_one_line
 from alkbald.training import Fit, fit
 
 
@@ -47,7 +48,7 @@ def run(settings: Settings, *, job: int = 0) -> Run:
 
     Raises:
         SettingsError, DataError, RecordError: before any training.
-        TrainingDiverged, RecordError: the rounds before are recorded.
+        TrainingDiverged, RecordError, SettingsError (see `select`): the rounds before are recorded.
     """
     record = Run(settings)
     if record.is_complete:
@@ -61,7 +62,8 @@ def run(settings: Settings, *, job: int = 0) -> Run:
     with record.writing(provenance(device)):
         beginning = f"resuming after round {len(record.rounds) - 1}" if record.rounds else "recording"
         print(f"{beginning} in {record.folder}", flush=True)
-        _warm_up(settings, data)
+        with _named("warm-up"):
+            _warm_up(settings, data)
         labelled = data.initial + recorded_positions(record.folder, record.rounds, record.acquired, data)
         while not record.is_complete:
             row, acquired, epochs = active_learning_round(settings, data, labelled, len(record.rounds))
@@ -97,9 +99,9 @@ def active_learning_round(settings: Settings, data: Data, labelled: list[int], n
     """
     bar = progress_bar(settings, f"{len(labelled)} labels")
     clock = Stopwatch(data.pool_inputs.device)
-    with clock.measure("training"), _round_named(number):
+    with clock.measure("training"), _named(f"round {number}"):
         posterior, fitted = train(settings, data, labelled, number, partial(bar, unit="epoch"))
-    with clock.measure("evaluation"), _round_named(number):
+    with clock.measure("evaluation"), _named(f"round {number}"):
         evaluation = evaluated(settings, posterior, data, number)
     row = trained_columns(number, data, labelled, fitted, evaluation)
     acquired: list[dict[str, Any]] = []
@@ -108,12 +110,12 @@ def active_learning_round(settings: Settings, data: Data, labelled: list[int], n
         scored = partial(score, settings, posterior, number=number, progress=partial(bar, unit="chunk"))
         log_probs = None
         if METHODS[settings.method["name"]].needs_predictions:
-            with clock.measure("inference"), _round_named(number):
+            with clock.measure("inference"), _named(f"round {number}"):
                 log_probs = scored(data.pool_inputs[candidates])
         with clock.measure("selection"):
             batch = select(settings, log_probs, len(candidates), number)
         positions = candidates[batch.indices]
-        with clock.measure("judging"), _round_named(number):
+        with clock.measure("judging"), _named(f"round {number}"):
             if log_probs is None:
                 batch = replace(batch, log_probs=scored(data.pool_inputs[positions]))
             row |= judged_columns(batch)
@@ -222,11 +224,17 @@ def select(settings: Settings, log_probs: Float[Tensor, "N K C"] | None, num_can
         log_probs: of the candidates; None for a method that looks at none.
         num_candidates: N.
         number: of the round.
+
+    Raises:
+        SettingsError: less memory is free than before the run, and the method's tables do not fit any more. A
+            configured memory_budget cannot come to that.
     """
     if log_probs is None:
         log_probs = torch.zeros(num_candidates, 1, 1)  # valid predictions that say nothing
     method, size = METHODS[settings.method["name"]], min(settings.acq_size, num_candidates)
-    return method(log_probs, size, **method_options(settings), generator=_generator(settings, number, "selection"))
+    generator = _generator(settings, number, "selection")
+    with refused_in_one_line(settings, TablesTooLarge):
+        return method(log_probs, size, **method_options(settings), generator=generator)
 
 
 def progress_bar(settings: Settings, description: str) -> Callable[..., tqdm]:
@@ -240,12 +248,12 @@ def _generator(settings: Settings, number: int, purpose: str) -> Generator:
 
 
 @contextmanager
-def _round_named(number: int) -> Iterator[None]:
-    """Errors of training say in which round they came."""
+def _named(part: str) -> Iterator[None]:
+    """Errors of training say in which part of a run they came."""
     try:
         yield
     except TrainingDiverged as error:
-        raise TrainingDiverged(f"round {number}: {error}") from error
+        raise TrainingDiverged(f"{part}: {error}") from error
 
 
 def _warm_up(settings: Settings, data: Data) -> None:

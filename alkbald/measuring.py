@@ -1,5 +1,6 @@
 """Seconds and bytes."""
 
+import re
 import resource
 import sys
 import time
@@ -46,7 +47,7 @@ def peak_memory(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     status = Path("/proc/self/status")
-    if status.exists():
-        return 1024 * int(status.read_text().partition("VmHWM:")[2].split()[0])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others kibibytes
+    if status.exists() and (peak := re.search(r"VmHWM:\s*(\d+) kB", status.read_text())):  # some sandboxes lack it
+        return 1024 * int(peak[1])
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024  # macOS counts bytes, others kibibytes

@@ -21,7 +21,7 @@ from alkbald.acquisition import METHODS
 from alkbald.acquisition.pool import checked_budget
 from alkbald.data import SOURCES
 from alkbald.errors import RecordError, SettingsError
-from alkbald.posteriors import PRECISIONS, check_num_samples, make_posterior
+from alkbald.posteriors import PRECISIONS, check_num_samples, check_validation_samples, make_posterior
 from alkbald.records.versions import nested, recorded_settings, unknown
 from alkbald.training import OPTIMIZERS
 
@@ -171,18 +171,14 @@ def check_model(settings: Settings) -> None:
     try:
         with torch.device("meta"):  # weights without memory
             posterior = make_posterior(settings.model, (1, size, size), 2, lambda *key: 0)
-    except (ValueError, TypeError, ImportError) as error:
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:  # RuntimeError: too large for PyTorch to count
         raise SettingsError(f"model.{error}" if isinstance(error, ValueError) else f"model: {error}") from error
     try:
         check_num_samples(posterior, settings.num_samples)
         check_num_samples(posterior, settings.evaluation_samples, "evaluation_samples")
+        check_validation_samples(posterior, settings.training.validation_samples, "training.validation_samples")
     except ValueError as error:
         raise SettingsError(str(error)) from error
-    if posterior.validates_without_sampling and settings.training.validation_samples:
-        raise SettingsError(
-            f"training.validation_samples must be 0 with model.posterior={settings.model['posterior']}, whose networks "
-            f"are validated without sampling, got {settings.training.validation_samples}"
-        )
 
 
 def check_method(settings: Settings) -> None:
@@ -195,7 +191,7 @@ def check_method(settings: Settings) -> None:
         raise SettingsError(f"unknown setting method.{min(reserved)}: the method's own options only")
     log_probs = torch.full((min(settings.acq_size, 3), 2, 2), -torch.inf)
     log_probs[..., 0] = 0.0
-    with _refused_in_one_line(settings):
+    with refused_in_one_line(settings, ValueError, TypeError):
         method, options = METHODS[settings.method["name"]], method_options(settings)
         method(log_probs, len(log_probs), **options, generator=torch.Generator())
 
@@ -218,16 +214,16 @@ def check_method_size(settings: Settings, pool: int, num_classes: int, device: t
     shape = min(pool, settings.pool_sample or pool), settings.num_samples, num_classes
     predictions = math.prod(shape) * torch.float32.itemsize  # which are on the same device by the time
     budget = checked_budget(options.pop("memory_budget", None), device, reserved=predictions)
-    with _refused_in_one_line(settings):
+    with refused_in_one_line(settings, ValueError, TypeError):
         check_size(shape, min(settings.acq_size, pool), budget, **options)
 
 
 @contextmanager
-def _refused_in_one_line(settings: Settings) -> Iterator[None]:
-    """What a method refuses, as a SettingsError that names its options."""
+def refused_in_one_line(settings: Settings, *refusals: type[Exception]) -> Iterator[None]:
+    """What a method refuses by one of these errors, as a SettingsError that names its options."""
     try:
         yield
-    except (ValueError, TypeError) as error:
+    except refusals as error:
         options = [f"method.{key}={value}" for key, value in method_options(settings).items()]
         raise SettingsError(f"{', '.join(['method=' + settings.method['name'], *options])}: {error}") from error
 

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from alkbald.errors import TrainingDiverged
 from alkbald.evaluation import evaluate
-from alkbald.posteriors.base import Posterior
+from alkbald.posteriors.base import Posterior, check_validation_samples
 
 #: Validation inputs predicted at a time, at least: with fewer, calls cost more than the predictions that are saved.
 _VALIDATION_PART = 256
@@ -103,15 +103,19 @@ def fit(
         validation_generator: a CPU generator for the samples of validation.
         optimizer: a name in `OPTIMIZERS`.
         epoch_size: samples an epoch if the labelled set is smaller; the incomplete last mini-batch is dropped.
-        validation_samples: K of the validation; 0: the network without sampling.
+        validation_samples: K of the validation; 0: the network without sampling, which some posteriors need.
         precision: of the validation's inference, one of `posteriors.PRECISIONS`; training is in float32
             (of convolutions on a GPU, with PyTorch's default products: tf32).
         progress: wraps the iteration over a network's epochs, a progress bar say.
 
     Raises:
-        TrainingDiverged: the loss, or a prediction in validation, became NaN or infinite.
+        ValueError: no inputs, or validation samples of a posterior that validates without sampling.
+        TrainingDiverged: the loss, a prediction in validation, or what a posterior computes after training became NaN
+            or infinite.
     """
-
+    if not len(inputs):
+        raise ValueError("inputs must be at least one, got none")
+    check_validation_samples(posterior, validation_samples)
     validation = _Validation(
         validation_inputs,
         validation_labels,

@@ -19,7 +19,7 @@ MAY_IMPORT = {
     "acquisition": {"devices", "information"},
     "compatibility": {"acquisition", "information"},
     "needs_experiments": set(),
-    "posteriors": {"devices", "information"},
+    "posteriors": {"devices", "errors", "information"},
     "model": {"posteriors"},
     "evaluation": {"information", "posteriors"},
     "inference": {"evaluation", "posteriors"},

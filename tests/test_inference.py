@@ -1,4 +1,5 @@
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from torch import nn
 from alkbald.acquisition import batchbald, kbald
 from alkbald.inference import evaluate, sample_log_probs
 from alkbald.model import MCDropoutModel, MCDropoutNet, mnist_cnn
+from alkbald.posteriors import Ensemble, Sampled, base
 from alkbald.posteriors.mc_dropout.masked import MaskedNetwork
+from alkbald.posteriors.mc_dropout.module import mc_dropout
 
 
 class Residual(MCDropoutModel):
@@ -69,6 +72,23 @@ def test_bf16_is_nearly_fp32_and_comes_out_as_float32(wrap):
     assert (half.exp().sum(-1) - 1).abs().max() < 1e-5
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("kind", ["net", "module", "ensemble"])
+def test_predictions_of_any_network_can_be_acquired_by(kind, dtype):
+    """float32, or float64 of float64: in half precision, rows would not sum to 1."""
+    inputs = torch.randn(9, 1, 28, 28, generator=generator(1)).to(dtype)
+    module = nn.Sequential(nn.Flatten(), nn.Linear(784, 16), nn.Dropout(), nn.Linear(16, 10)).to(dtype)
+    posterior = {
+        "net": lambda: mnist_cnn(10, seed=0).to(dtype),
+        "module": lambda: mc_dropout(module, inputs),
+        "ensemble": lambda: Ensemble([mnist_cnn(10, seed=member) for member in range(3)]).to(dtype),
+    }[kind]()
+    log_probs = sample_log_probs(posterior, inputs, 3, generator=generator())
+    assert log_probs.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+    assert (log_probs.exp().sum(-1) - 1).abs().max() < 1e-5
+    assert len(batchbald(log_probs, 2)) == 2
+
+
 def test_impossible_precisions_are_refused():
     model, inputs = mnist_cnn(10, seed=0), torch.randn(2, 1, 28, 28)
     with pytest.raises(ValueError, match="precision must be one of fp32, tf32, bf16, got fp8"):
@@ -77,18 +97,21 @@ def test_impossible_precisions_are_refused():
         sample_log_probs(model, inputs, 2, generator=generator(), precision="tf32")
 
 
-def test_products_on_a_gpu_are_as_exact_as_before_afterwards(monkeypatch):
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_products_are_float32_and_as_exact_as_before_afterwards(where, device, monkeypatch):
     seen = []
     multiply = torch.baddbmm
-    monkeypatch.setattr(torch, "baddbmm", lambda *args: seen.append(_products()) or multiply(*args))
-    before = _products()
-    sample_log_probs(mnist_cnn(10, seed=0), torch.randn(2, 1, 28, 28), 2, generator=generator())
-    assert seen == [("ieee", "ieee")] * 4  # two linear layers under two masks
-    assert _products() == before
+    monkeypatch.setattr(torch, "baddbmm", lambda *args: seen.append(_products(where)) or multiply(*args))
+    before = _products(where)
+    sample_log_probs(mnist_cnn(10, seed=0).to(where), torch.randn(2, 1, 28, 28).to(where), 2, generator=generator())
+    assert seen
+    assert set(seen) == {("ieee", "ieee")}
+    assert _products(where) == before != ("ieee", "ieee")
 
 
-def _products() -> tuple[str, str]:
-    return torch.backends.cudnn.conv.fp32_precision, torch.backends.cuda.matmul.fp32_precision
+def _products(where: str) -> tuple[str, str]:
+    conv, matmul = {"cpu": ("mkldnn", "mkldnn"), "cuda": ("cudnn", "cuda")}[where]
+    return getattr(torch.backends, conv).conv.fp32_precision, getattr(torch.backends, matmul).matmul.fp32_precision
 
 
 def test_a_device_out_of_memory_gets_smaller_chunks_and_a_line(monkeypatch, caplog):
@@ -169,6 +192,25 @@ def test_the_number_of_threads_changes_nothing_but_rounding():
         for batch, first in zip(batches, results[0][1:], strict=True):
             assert batch.indices == first.indices
             assert batch.scores == pytest.approx(first.scores, abs=1e-5)
+
+
+def test_a_chunk_at_the_end_of_the_inputs_makes_no_other_smaller(monkeypatch):
+    """Threads may predict it before another: here all chunks are predicted from the last to the first."""
+
+    def backwards(work, *arguments):
+        return iter([work(*each) for each in reversed([*zip(*arguments, strict=True)])])
+
+    sizes = []
+
+    def write_logits(inputs, out):
+        sizes.append(len(inputs))
+        out[:] = 0.0
+
+    monkeypatch.setattr(base, "side_by_side", lambda threads: nullcontext(backwards))
+    out = torch.empty(25, 1, 2)
+    base._in_chunks(Sampled(write_logits, 10, 2), torch.zeros(25, 3), out, iter)
+    assert sizes == [5, 10, 10]
+    assert (out - math.log(0.5)).abs().max() < 1e-6
 
 
 def test_no_inputs_give_no_predictions():

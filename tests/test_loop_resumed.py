@@ -78,6 +78,16 @@ def test_a_blow_up_names_round_and_epoch_and_keeps_earlier_rounds(whole_run, tmp
     assert rounds_of(loop.run(settings)) == rounds_of(whole_run)
 
 
+def test_a_blow_up_of_the_warm_up_says_so(tmp_path, monkeypatch):
+    settings, fit = make_settings(tmp_path, *SMALL), loop.fit
+    monkeypatch.setattr(
+        loop, "fit", lambda model, inputs, *rest, **options: fit(model, inputs * torch.nan, *rest, **options)
+    )
+    with pytest.raises(TrainingDiverged, match=r"^warm-up: the training loss is nan in epoch 1; try a lower"):
+        loop.run(settings)
+    assert Run(settings).rounds == []
+
+
 def test_points_that_are_not_of_these_data_are_refused(whole_run, tmp_path):
     settings = longer(whole_run, tmp_path)
     path = run_folder(settings) / "acquired.csv"

@@ -41,6 +41,28 @@ def test_a_module_that_draws_without_a_layer_is_refused_by_name(function):
         assert torch.equal(torch.get_rng_state(), stream)
 
 
+def test_a_hook_that_draws_before_the_module_runs_is_refused_by_name():
+    module = Net(lambda net, x: net.drop(x), drop=nn.Dropout())
+    module.register_forward_pre_hook(lambda module, args: (args[0] + torch.randn(args[0].shape),))
+    with pytest.raises(ValueError, match=r"^Net draws random numbers in torch\.randn\. Only layers"):
+        mc_dropout(module, FEATURES)
+
+
+@pytest.mark.parametrize(
+    ("lazy", "name"),
+    [(lambda: nn.LazyLinear(8), "lazy.weight"), (lambda: nn.LazyBatchNorm1d(affine=False), "lazy.running_mean")],
+)
+def test_lazy_layers_without_a_shape_are_refused_and_left_alone(lazy, name):
+    module = Net(lambda net, x: net.drop(net.lazy(x)), drop=nn.Dropout(), lazy=lazy())
+    with pytest.raises(
+        ValueError, match=rf"^{re.escape(name)} has no shape yet \(a lazy layer\): call the module once"
+    ):
+        mc_dropout(module, FEATURES)
+    assert torch.nn.parameter.is_lazy(module.get_parameter(name) if "weight" in name else module.get_buffer(name))
+    module(FEATURES)
+    assert mc_dropout(module, FEATURES).num_classes == 3
+
+
 def test_attention_without_dropout_is_not_refused():
     def between(net, x):
         return net.drop(F.scaled_dot_product_attention(*[x.view(len(x), 1, 2, 4)] * 3).flatten(1))

@@ -1,5 +1,8 @@
 import gc
+import resource
+from pathlib import Path
 
+import pytest
 import torch
 
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
@@ -23,3 +26,11 @@ def test_peak_memory_is_the_runs_own(tmp_path):
     quiet = peak_memory(torch.device("cpu"))
     held = torch.ones(2**28, dtype=torch.uint8)
     assert peak_memory(torch.device("cpu")) - quiet > 0.8 * held.numel()
+
+
+@pytest.mark.parametrize("text", ["Name:\tpython\n", "VmHWM:\n"])
+def test_peak_memory_where_the_process_file_lacks_it(text, monkeypatch):
+    monkeypatch.setattr(Path, "exists", lambda path: True)
+    monkeypatch.setattr(Path, "read_text", lambda path: text)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert peak_memory(torch.device("cpu")) >= most > 0

@@ -1,7 +1,9 @@
 """One budget for a method's outcomes and the pool's probabilities: outcomes first, probabilities in what is left."""
 
 import inspect
+import io
 import math
+import os
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from conftest import generator, make_settings, random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from alkbald import loop
 from alkbald.acquisition import METHODS, pool
 from alkbald.acquisition.kbald import TablesTooLarge, check_tables, table_rows
 from alkbald.acquisition.pool import Pool, checked_budget
@@ -138,3 +141,26 @@ def test_a_configured_budget_is_the_same_on_any_device(monkeypatch, tmp_path):
     tight = make_settings(tmp_path, "method=dynamic_bald", "acq_size=40", "method.memory_budget=20000000")
     with pytest.raises(SettingsError, match=r"divergence from 3-BALD: order 3 .* divergence=null does without"):
         check_method_size(tight, 60_000, 10, torch.device("cuda"))
+
+
+def test_memory_that_is_short_in_the_middle_of_a_run_is_told_in_one_line(monkeypatch, tmp_path):
+    chosen, log_probs = make_settings(tmp_path, "method=3bald"), random_log_probs(30, 6, 3)
+    assert len(loop.select(chosen, log_probs, 30, 1)) == 10
+    monkeypatch.setattr(pool, "free_memory", lambda device: 4000)
+    with pytest.raises(SettingsError, match=r"^method=3bald: order 3 at batch_size 10 needs outcome tables"):
+        loop.select(chosen, log_probs, 30, 1)
+
+
+def test_an_error_of_a_method_in_a_run_is_not_taken_for_its_users(tmp_path):
+    with pytest.raises(ValueError, match="NaN") as caught:
+        loop.select(make_settings(tmp_path, "method=3bald"), torch.full((30, 6, 3), math.nan), 30, 1)
+    assert caught.type is ValueError
+
+
+def test_free_memory_is_what_the_page_cache_leaves_room_for(monkeypatch):
+    text = "MemTotal:  900 kB\nMemFree:  10 kB\nMemAvailable:  500 kB\nCached:  490 kB\n"
+    monkeypatch.setattr(pool, "open", lambda path: io.StringIO(text), raising=False)
+    assert pool.free_memory(torch.device("cpu")) == 500 * 1024
+    text = "MemTotal:  900 kB\n"
+    monkeypatch.setattr(os, "sysconf", {"SC_AVPHYS_PAGES": 3, "SC_PAGE_SIZE": 7}.get)
+    assert pool.free_memory(torch.device("cpu")) == 21

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from alkbald import loop
 from alkbald.data import load
-from alkbald.errors import SettingsError
+from alkbald.errors import SettingsError, TrainingDiverged
 from alkbald.evaluation import evaluate
 from alkbald.posteriors import POSTERIORS, LastLayer, MCDropoutNet, cnn, make_posterior, mnist_cnn
 from alkbald.posteriors.last_layer import PRIOR_PRECISIONS
@@ -185,6 +185,22 @@ def test_without_validation_the_marginal_likelihood_chooses():
     assert float(posterior._gaussian.prior_precision) not in PRIOR_PRECISIONS
 
 
+@pytest.mark.parametrize("validation", [True, False])
+def test_features_too_large_for_a_hessian_are_a_divergence(validation):
+    """Their products overflow; laplace-torch would end the program."""
+    posterior = make_posterior(MODELS["last_layer"], (1, 8, 8), 2, lambda *key: 0)
+    with torch.no_grad():
+        for stage in posterior.network.stages[:-1]:
+            stage.layer.weight.mul_(1e12)
+    inputs, labels = two_classes()
+    assert posterior._features(inputs).isfinite().all()
+    held_out = (inputs, labels) if validation else (inputs[:0], labels[:0])
+    with pytest.raises(TrainingDiverged, match="last layer's Hessian is not finite; try a lower learning rate"):
+        posterior.after_training(inputs, labels, *held_out, generator())
+    with pytest.raises(RuntimeError, match="before it is trained"):
+        posterior.log_probs(inputs, 2, generator=generator())
+
+
 def test_a_last_layer_must_be_trained_first():
     posterior = make_posterior(MODELS["last_layer"], (1, 8, 8), 2, lambda *key: 0)
     with pytest.raises(RuntimeError, match="before it is trained"):
@@ -206,9 +222,12 @@ def test_a_run_of_every_posterior(model, tmp_path):
     [
         (["model=ensemble", "num_samples=5"], "num_samples must be 10, as many as Ensemble has members, got 5"),
         (["model=ensemble", "evaluation_samples=5"], "evaluation_samples must be 10, as many as Ensemble"),
-        (["model=ensemble", "training.validation_samples=1"], "validation_samples must be 0 with .*=ensemble"),
+        (
+            ["model=ensemble", "training.validation_samples=1"],
+            "training.validation_samples must be 0 for Ensemble, .*, got 1",
+        ),
         (["model=ensemble", "model.members=20000"], "model.members must be between 1 and 10000, got 20000"),
-        (["model=last_layer", "training.validation_samples=3"], "validation_samples must be 0 with .*=last_layer"),
+        (["model=last_layer", "training.validation_samples=3"], "training.validation_samples must be 0 for LastLayer"),
         (["model=last_layer", "model.prior_precision=-1"], "model.prior_precision must be positive, or null, got -1"),
         (["model.posterior=x"], "model.posterior must be one of mc_dropout, ensemble, last_layer, got x"),
         (["model.network=x"], "model.network must be one of cnn, got x"),
@@ -216,6 +235,12 @@ def test_a_run_of_every_posterior(model, tmp_path):
         (["model.dropout=-0.1"], "model.dropout must be between 0 and 0.999, got -0.1"),
         (["data.image_size=8"], r"model.channels=\[32, 64\], kernel_size=5 leave nothing of 8x8 images"),
         (["+model.depth=3"], "model.depth is no option of posterior=mc_dropout, network=cnn"),
+        (["+model.seed=7"], "model.seed is no option of posterior=mc_dropout, network=cnn"),
+        (["+model.num_classes=3"], "model.num_classes is no option"),
+        (["+model.image_shape=[1,28,28]"], "model.image_shape is no option"),
+        (["model=ensemble", "+model.weights_seed=3"], "model.weights_seed is no option of posterior=ensemble"),
+        (["model.hidden=[100000000000000000]"], "model: .*overflow"),
+        (["model.hidden=[1000000000000000000000]"], "model: "),
     ],
 )
 def test_impossible_models_are_refused(overrides, message, tmp_path):

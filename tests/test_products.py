@@ -5,11 +5,14 @@ import math
 import pytest
 import torch
 from conftest import generator, random_log_probs
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alkbald.acquisition import METHODS, kbald_scores
 from alkbald.devices import float32_products
+from alkbald.evaluation import evaluate
 from alkbald.information import joint_mutual_information, pairwise_mutual_information, total_correlation
+from alkbald.posteriors.mc_dropout.module import mc_dropout
 
 PRODUCTS = {"mm", "bmm", "mv", "dot", "vdot", "addmm", "addmv", "addbmm", "baddbmm", "addr", "linear", "convolution"}
 
@@ -87,6 +90,26 @@ def test_what_the_program_has_set_comes_back_after_an_error(less_precise):
     with pytest.raises(ZeroDivisionError), float32_products():
         1 / 0  # noqa: B018
     assert _flags() == less_precise
+
+
+def test_products_on_a_cpu_leave_the_flags_of_gpus_alone(less_precise):
+    with float32_products(torch.device("cpu")):
+        assert _flags() == ["tf32", "tf32", "ieee", "ieee"]
+    with float32_products(torch.device("cuda")):
+        assert _flags() == ["ieee"] * 4
+    assert _flags() == less_precise
+
+
+def test_a_module_on_a_cpu_may_use_the_flags_of_gpus():
+    class Flagged(nn.Sequential):
+        def forward(self, x):
+            with torch.backends.cudnn.flags(enabled=True):
+                return super().forward(x)
+
+    module, inputs = Flagged(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 3)), torch.randn(5, 4)
+    model = mc_dropout(module, inputs)
+    assert model.log_probs(inputs, 2, generator=generator()).isfinite().all()
+    assert evaluate(model, inputs, torch.zeros(5, dtype=torch.int64), 0, generator=generator()).nll > 0
 
 
 def test_tf32_is_for_gpus(less_precise):

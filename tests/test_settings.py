@@ -14,7 +14,8 @@ from torch.utils._pytree import tree_leaves
 
 from alkbald.acquisition import METHODS
 from alkbald.errors import SettingsError
-from alkbald.records.run import defining_settings
+from alkbald.records.run import named
+from alkbald.records.versions import defining
 from alkbald.settings import check_method_size, flat_keys, from_config, from_record, method_options
 
 
@@ -48,6 +49,8 @@ DATA_SETS = sorted(path.stem for path in (ROOT / "configs" / "data").iterdir())
             "method.order=5: order 5 at batch_size 40",
         ),
         ("-m data=digits method=2bald,nope", "method must be one of 2bald,"),
+        ("model.channels=5", "model.channels must be a list of whole numbers, got 5"),
+        ("model.hidden=null", "model.hidden must be a list of whole numbers, got None"),
     ],
 )
 def test_a_wrong_command_line_ends_in_one_line(overrides, message, tmp_path):
@@ -181,7 +184,7 @@ def test_a_curve_is_a_method_and_its_batch_size(curve):
 
 
 def test_the_cpu_protocol_changes_two_settings(tmp_path):
-    full, cpu = (defining_settings(make_settings(tmp_path, *overrides)) for overrides in ([], ["protocol=cpu"]))
+    full, cpu = (defining(named(make_settings(tmp_path, *overrides))) for overrides in ([], ["protocol=cpu"]))
     assert {key for key in full if full[key] != cpu[key]} == {"pool_sample", "training.validation_samples"}
 
 

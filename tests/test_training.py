@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from alkbald import training
 from alkbald.model import mnist_cnn
+from alkbald.posteriors import Ensemble, LastLayer
 from alkbald.training import TrainingDiverged, epoch_order, fit
 
 
@@ -225,6 +226,23 @@ def test_a_mini_batch_larger_than_the_epoch_is_one_step(monkeypatch):
 def test_a_diverging_loss_says_where_and_what_to_try(monkeypatch):
     with pytest.raises(TrainingDiverged, match=r"loss is (nan|inf) in epoch \d; try a lower learning rate"):
         run_with_accuracies(monkeypatch, [0.1] * 3, learning_rate=1e30)
+
+
+def test_a_labelled_set_without_inputs_is_refused():
+    inputs, labels = easy_data(4)
+    generators = {"generator": generator(1), "validation_generator": generator(2)}
+    with pytest.raises(ValueError, match="inputs must be at least one, got none"):
+        fit(mnist_cnn(2, seed=0), inputs[:0], labels[:0], inputs, labels, **generators)
+
+
+@pytest.mark.parametrize("kind", [lambda net: Ensemble([net]), LastLayer], ids=["Ensemble", "LastLayer"])
+@pytest.mark.parametrize("num_validation", [0, 4])
+def test_what_validates_without_sampling_is_not_trained_with(kind, num_validation):
+    posterior, (inputs, labels) = kind(mnist_cnn(2, seed=0)), easy_data(4)
+    data = inputs, labels, inputs[:num_validation], labels[:num_validation]
+    message = f"^validation_samples must be 0 for {type(posterior).__name__}, whose networks .*, got 20$"
+    with pytest.raises(ValueError, match=message):
+        fit(posterior, *data, generator=generator(1), validation_generator=generator(2), max_epochs=1)
 
 
 def test_same_generators_same_weights():

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from alkbald.posteriors.base import PRECISIONS, Posterior, Sampled, check_num_samples
+from alkbald.posteriors.base import PRECISIONS, Posterior, Sampled, check_num_samples, check_validation_samples
 from alkbald.posteriors.ensemble import Ensemble, ensemble
 from alkbald.posteriors.last_layer import LastLayer, last_layer
 from alkbald.posteriors.mc_dropout import MCDropoutModel, MCDropoutNet
@@ -50,11 +50,17 @@ def make_posterior(
         if not isinstance(own.get(key), str) or own[key] not in known:
             raise ValueError(f"{key} must be one of {', '.join(known)}, got {own.get(key)}")
     posterior, architecture = POSTERIORS[own.pop("posterior")], NETWORKS[own.pop("network")]
-    of_posterior = {key: own.pop(key) for key in own.keys() & inspect.signature(posterior).parameters.keys()}
-    if unknown := sorted(own.keys() - inspect.signature(architecture).parameters.keys()):
+    of_posterior = {key: own.pop(key) for key in own.keys() & _options(posterior)}
+    if unknown := sorted(own.keys() - _options(architecture)):
         raise ValueError(f"{unknown[0]} is no option of posterior={options['posterior']}, network={options['network']}")
     network = partial(architecture, image_shape, num_classes, **own)
     return posterior(lambda seed: network(seed=seed), weights_seed, **of_posterior)
+
+
+def _options(function: Callable[..., Any]) -> set[str]:
+    """Its keywords, but for the seed, which follows from the run's."""
+    parameters = inspect.signature(function).parameters.values()
+    return {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY} - {"seed"}
 
 
 __all__ = [
@@ -68,6 +74,7 @@ __all__ = [
     "Posterior",
     "Sampled",
     "check_num_samples",
+    "check_validation_samples",
     "cnn",
     "make_posterior",
     "mnist_cnn",

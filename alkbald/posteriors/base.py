@@ -22,7 +22,7 @@ from torch import Generator, Tensor, nn
 from alkbald.devices import float32_products, retry_smaller, side_by_side
 
 #: Arithmetic of the layers: float32; tf32 (NVIDIA GPUs: float32 with products of 10-bit mantissas); bfloat16 where a
-#: posterior says so. Log-probabilities come out as float32 whichever it is.
+#: posterior says so. Log-probabilities come out as float32 whichever it is, of float64 inputs as float64.
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 #: The log-probabilities [n, C] of some inputs of an epoch in training, given their places in the epoch.
@@ -106,6 +106,9 @@ class Posterior(nn.Module, ABC):
             inputs, labels: the labelled set.
             validation_inputs, validation_labels: of early stopping.
             generator: a CPU generator, for what is drawn.
+
+        Raises:
+            TrainingDiverged: the networks' numbers are such that it cannot be done.
         """
 
     def network_log_probs(self, inputs: Float[Tensor, "N ..."]) -> Float[Tensor, "N C"]:
@@ -142,7 +145,7 @@ class Posterior(nn.Module, ABC):
             progress: wraps the iteration over chunks, a progress bar say.
 
         Returns:
-            [N, K, C], natural log, on the inputs' device.
+            [N, K, C], natural log, on the inputs' device; float32, or float64 for float64 inputs.
 
         Raises:
             ValueError: a K that cannot be had, an unknown precision, or tf32 without an NVIDIA GPU.
@@ -153,10 +156,11 @@ class Posterior(nn.Module, ABC):
         if precision == "tf32" and device.type != "cuda":
             raise ValueError(f"precision tf32 needs an NVIDIA GPU, the device is {device}")
         check_num_samples(self, num_samples)
-        log_probs = inputs.new_empty(len(inputs), num_samples, self.num_classes)
+        dtype = torch.promote_types(inputs.dtype, torch.float32)  # in half precision, rows would not sum to 1
+        log_probs = inputs.new_empty(len(inputs), num_samples, self.num_classes, dtype=dtype)
         if not len(inputs):
             return log_probs
-        with float32_products(tf32=precision == "tf32"):
+        with float32_products(device, tf32=precision == "tf32"):
             samples = self.sampled(
                 num_samples,
                 generator=generator,
@@ -177,6 +181,15 @@ def check_num_samples(posterior: Posterior, num_samples: int, name: str = "num_s
         )
     if num_samples < 1:
         raise ValueError(f"{name} must be at least 1, got {num_samples}")
+
+
+def check_validation_samples(posterior: Posterior, num_samples: int, name: str = "validation_samples") -> None:
+    """Raises ValueError unless early stopping can use so many samples; the message calls their number by its name."""
+    if posterior.validates_without_sampling and num_samples:
+        raise ValueError(
+            f"{name} must be 0 for {type(posterior).__name__}, whose networks are validated without sampling, "
+            f"got {num_samples}"
+        )
 
 
 def inputs_within(
@@ -219,7 +232,10 @@ def _in_chunks(
     @torch.inference_mode()
     def predict_chunk(chunk: Tensor, out: Tensor) -> None:
         nonlocal fits
-        fits = _in_parts(samples.write_logits, chunk, out, min(fits, len(chunk)))
+        size = min(fits, len(chunk))
+        fitted = _in_parts(samples.write_logits, chunk, out, size)
+        if fitted < size:  # memory said so, not the end of the inputs
+            fits = fitted
         out[:] = out.log_softmax(-1)
 
     with side_by_side(min(samples.threads, len(chunks))) as mapped:

@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 from alkbald.devices import float32_products
+from alkbald.errors import TrainingDiverged
 from alkbald.information import mean_log_probs
 from alkbald.posteriors.base import Posterior, Sampled, inputs_within
 from alkbald.posteriors.mc_dropout import MCDropoutNet
@@ -124,23 +125,31 @@ class LastLayer(Posterior):
         validation_labels: Int[Tensor, " V"],
         generator: Generator,
     ) -> None:
-        """Fits the Gaussian of the last layer to the data that the network was trained on."""
-        with warnings.catch_warnings(), float32_products():
+        """Fits the Gaussian of the last layer to the data that the network was trained on.
+
+        Raises:
+            TrainingDiverged: the Hessian is not finite, which features above some 1e19 make it.
+        """
+        with warnings.catch_warnings(), float32_products(inputs.device):
             warnings.simplefilter("ignore")  # laplace-torch's import uses what PyTorch deprecates
             from laplace import KronLLLaplace  # here, since it is an optional dependency, and takes seconds to import
 
             features = self._features_in_chunks(inputs)
             head = nn.Sequential(copy.deepcopy(self.network.stage_list[-1].layer))  # all that laplace-torch need know
-            self._gaussian = gaussian = KronLLLaplace(
+            gaussian = KronLLLaplace(
                 head,
                 "classification",
                 last_layer_name="0",
                 prior_precision=1.0 if self._prior_precision is None else self._prior_precision,
             )
-            with torch.enable_grad():
-                gaussian.fit(DataLoader(TensorDataset(features, labels), batch_size=_INPUTS))
-                if self._prior_precision is None and not len(validation_inputs):
-                    gaussian.optimize_prior_precision(method="marglik")
+            try:
+                with torch.enable_grad():
+                    gaussian.fit(DataLoader(TensorDataset(features, labels), batch_size=_INPUTS))
+                    if self._prior_precision is None and not len(validation_inputs):
+                        gaussian.optimize_prior_precision(method="marglik")
+            except SystemExit as error:  # laplace-torch ends the program where eigenvalues cannot be computed
+                raise TrainingDiverged("the last layer's Hessian is not finite; try a lower learning rate") from error
+            self._gaussian = gaussian
             if self._prior_precision is None and len(validation_inputs):
                 self._choose_prior_precision(self._features_in_chunks(validation_inputs), validation_labels, generator)
 

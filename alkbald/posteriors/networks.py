@@ -42,10 +42,13 @@ def cnn(
         seed: of the initial weights; the global random stream is left as it was.
 
     Raises:
-        ValueError: a number out of range, or images too small for the convolutions.
+        ValueError: a number out of range, something else than a list, or images too small for the convolutions.
     """
+    for name, values in (("channels", channels), ("hidden", hidden)):
+        if isinstance(values, str) or not isinstance(values, Sequence):
+            raise ValueError(f"{name} must be a list of whole numbers, got {values}")
     for name, values in (("channels", channels), ("hidden", hidden), ("kernel_size", [kernel_size]), ("pool", [pool])):
-        if isinstance(values, str) or not all(type(value) is int and value >= 1 for value in values):
+        if not all(type(value) is int and value >= 1 for value in values):
             raise ValueError(f"{name} must be at least 1 and whole, got {values}")
     if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 0.999:
         raise ValueError(f"dropout must be between 0 and 0.999, got {dropout}")

@@ -38,22 +38,29 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise RecordError(f"cannot write {path}: {error.strerror}") from error
     try:
-        for attempt in range(10):
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if attempt == 9:  # so long, it is not `is_locked`, asking
-                    holder = path.read_text() or "another process"
-                    raise RecordError(f"{folder} is being written by {holder}; wait for it, or stop it") from error
-                time.sleep(0.1)
-            except OSError as error:
-                raise RecordError(f"cannot lock {path}: {error.strerror}") from error
+        _lock(file, path)
         with suppress(OSError):  # the name is a courtesy; a full disk does not keep a run from being locked
             os.truncate(file, 0)
             os.write(file, f"process {os.getpid()} on {platform.node()}".encode())
-        yield
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                os.truncate(file, 0)
     finally:
-        with suppress(OSError):
-            os.truncate(file, 0)
         os.close(file)
+
+
+def _lock(file: int, path: Path) -> None:
+    """Raises RecordError if another process has the lock for a second."""
+    for attempt in range(10):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if attempt == 9:  # so long, it is not `is_locked`, asking
+                holder = path.read_text() or "another process"
+                raise RecordError(f"{path.parent} is being written by {holder}; wait for it, or stop it") from error
+            time.sleep(0.1)
+        except OSError as error:
+            raise RecordError(f"cannot lock {path}: {error.strerror}") from error

@@ -17,7 +17,7 @@ from alkbald.errors import RecordError
 from alkbald.records.files import as_text, is_complete, read_record, replace_file, write_table
 from alkbald.records.locks import locked
 from alkbald.records.schema import ACQUIRED, EPOCHS, ROUNDS
-from alkbald.records.versions import complete, defining, differing, digest, flat, nested, recorded_settings, unknown
+from alkbald.records.versions import complete, differing, digest, flat, nested, recorded_settings, unknown
 
 #: What of a run's provenance decides about the last bits of its numbers.
 _SAME_BITS = ("commit", "device", "threads", "packages")
@@ -26,11 +26,6 @@ _SAME_BITS = ("commit", "device", "threads", "packages")
 def named(settings: Any) -> dict[str, Any]:
     """Settings by dotted names."""
     return flat(asdict(settings) if is_dataclass(settings) and not isinstance(settings, type) else settings)
-
-
-def defining_settings(settings: Any) -> dict[str, Any]:
-    """The settings that tell runs apart, by dotted names."""
-    return defining(named(settings))
 
 
 def run_folder(settings: Any) -> Path:

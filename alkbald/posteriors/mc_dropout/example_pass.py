@@ -66,6 +66,9 @@ def _check_before(module: nn.Module, example: Tensor) -> None:
     for name, part in module.named_modules():
         if isinstance(part, torch.jit.ScriptModule) or hasattr(part, "_orig_mod") or part._compiled_call_impl:
             raise ValueError(f"{_name(module, name)} is compiled, which hides its dropout: pass it uncompiled")
+    for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
+        if torch.nn.parameter.is_lazy(tensor):  # a pass would give it a shape, and be refused its random values
+            raise ValueError(f"{name} has no shape yet (a lazy layer): call the module once on an example first")
     for name, layer in dropout_layers(module).items():
         if layer.p == 1:
             raise ValueError(f"{_name(module, name)} has p = 1 and drops everything: p must be below 1")
@@ -166,8 +169,9 @@ class _DrawsRefused(TorchDispatchMode):
         if torch.Tag.nondeterministic_seeded in func.tags and not _drops_nothing(func, args, kwargs):
             function = self.functions.running
             function = resolve_name(function) or getattr(function, "__name__", str(func))
+            part = self.parts[-1] if self.parts else ""  # none in a hook that runs before the module itself
             raise ValueError(
-                f"{_name(self.module, self.parts[-1])} draws random numbers in {function}. Only layers can be given "
+                f"{_name(self.module, part)} draws random numbers in {function}. Only layers can be given "
                 f"masks: use {LAYERS} in its place, or switch it off (dropout = 0)"
             )
         return func(*args, **kwargs)

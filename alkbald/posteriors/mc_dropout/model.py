@@ -68,7 +68,7 @@ class MCDropoutModel(Posterior):
 
     def network_log_probs(self, inputs: Float[Tensor, "N ..."]) -> Float[Tensor, "N C"]:
         """With dropout off."""
-        with float32_products():
+        with float32_products(inputs.device):
             return torch.cat([self(chunk) for chunk in inputs.split(_INPUTS)])
 
     def sampled(

@@ -36,8 +36,8 @@ def mc_dropout(module: nn.Module, example: Tensor) -> "MCDropoutModule":
         ValueError: the module has no dropout layer; it draws random numbers outside of its dropout layers (functional
             dropout, dropout in attention or recurrent layers, alpha dropout, stochastic depth, noise); it has dropout
             layers that the example never reaches, or reaches in one of training and evaluation mode alone, or within
-            `torch.utils.checkpoint`; the inputs' axis is not the first at a dropout layer; it is compiled; it does not
-            return logits [N, C].
+            `torch.utils.checkpoint`; the inputs' axis is not the first at a dropout layer; it is compiled; it has lazy
+            layers without a shape; it does not return logits [N, C].
     """
     return MCDropoutModule(module, *examine(module, example))
 
