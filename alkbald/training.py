@@ -132,6 +132,7 @@ def fit(
             loss = _train_epoch(network, optimise, inputs, labels, order, batch_size, generator)
             if not math.isfinite(loss):
                 raise TrainingDiverged(f"the training loss is {loss} in epoch {epoch}; try a lower learning rate")
+            network.after_epoch(epoch)
             accuracy = validation.accuracy(network, epoch, stop.best_accuracy)
             history.append(Epoch(epoch, loss, accuracy))
             if stop.after(epoch, accuracy):

@@ -149,7 +149,8 @@ def test_the_models_numbers_are_those_of_the_overlays():
     }
     assert told == {
         key: value
-        for key, value in (models["ensemble"] | models["last_layer"]).items()
+        for name in sorted(models)
+        for key, value in models[name].items()
         if key not in ("posterior", "network")
     }
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from alkbald import training
 from alkbald.model import mnist_cnn
-from alkbald.posteriors import Ensemble, LastLayer
+from alkbald.posteriors import Ensemble, LastLayer, MCDropoutNet
+from alkbald.posteriors.mc_dropout import Stage
 from alkbald.training import TrainingDiverged, epoch_order, fit
 
 
@@ -200,6 +201,30 @@ def test_validation_of_a_part_decides_as_the_whole_does(monkeypatch, part, seed)
         accuracy if above else None for accuracy, above in zip(whole, better, strict=True)
     ]
     assert sum(better) * 90 < sum(predicted) < (1.0 if part == 40 else 0.9) * len(whole) * 90
+
+
+def test_a_network_looks_at_every_epoch_before_its_validation(monkeypatch):
+    seen = []
+
+    class Watching(MCDropoutNet):
+        def after_epoch(self, epoch):
+            seen.append((epoch, self.stages[0].layer.weight.sum().item()))
+
+    validated = []
+    evaluate = training.evaluate
+
+    def watch(network, *arguments, **options):
+        validated.append(seen[-1][0])
+        return evaluate(network, *arguments, **options)
+
+    monkeypatch.setattr(training, "evaluate", watch)
+    inputs, labels = torch.randn(20, 3, generator=generator()), torch.arange(20) % 2
+    members = [Watching([Stage(torch.nn.Linear(3, 2), activation=False)]) for _ in range(2)]
+    options = {"epoch_size": 20, "batch_size": 5, "max_epochs": 3, "validation_samples": 0}
+    draws = {"generator": generator(1), "validation_generator": generator(2)}
+    fit(Ensemble(members), inputs, labels, inputs, labels, **draws, **options)
+    assert [epoch for epoch, _ in seen] == validated == [1, 2, 3, 4, 5, 6]
+    assert len({weight for _, weight in seen}) == 6  # each after another epoch's steps
 
 
 def test_training_ends_at_the_last_epoch_with_the_best_weights(monkeypatch):

@@ -92,6 +92,13 @@ class Posterior(nn.Module, ABC):
         """
         return lambda inputs, places: self(inputs)
 
+    def after_epoch(self, epoch: int) -> None:
+        """Called of a network after each of its epochs, before its validation: to look at its weights, say.
+
+        Args:
+            epoch: its number, from 1; counted on over the networks of a posterior.
+        """
+
     def after_training(
         self,
         inputs: Float[Tensor, "N ..."],

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import bench_acquisition
 import bench_inference
+import bench_large_pools
 import bench_methods
 import bench_sharing
 import pytest
@@ -33,7 +34,7 @@ from alkbald.reporting.markdown import markdown
 from alkbald.settings import from_config
 
 #: Of those that need no further argument.
-BENCHMARKS = [bench_acquisition, bench_inference, bench_methods, bench_sharing]
+BENCHMARKS = [bench_acquisition, bench_inference, bench_large_pools, bench_methods, bench_sharing]
 
 
 def test_the_peers_modules_are_the_same_network_under_the_same_masks():
@@ -214,7 +215,7 @@ def test_a_report_says_which_command_made_it_and_on_which_processor(tmp_path, mo
     assert machine(source | {"device": "NVIDIA H100"}) == f"NVIDIA H100; {said}"
 
 
-@pytest.mark.parametrize("name", ["acquisition", "beside", "inference", "methods", "sharing"])
+@pytest.mark.parametrize("name", ["acquisition", "beside", "inference", "large_pools", "methods", "sharing"])
 def test_committed_reports_have_the_command_that_made_them(name):
     """The command of the table of results/, and the repetitions that the report tells."""
     report = (ROOT / "results" / f"bench_{name}" / "report.md").read_text()
@@ -244,63 +245,3 @@ def test_options_that_cannot_be_are_refused_in_one_line(script, options, error, 
         script.main()
     assert ended.value.code == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith(f": error: {error}")
-
-
-class FakeProcess:
-    """In the place of a process that makes rounds."""
-
-    made = 0
-
-    def __init__(self, epochs, setting):
-        FakeProcess.made += 1
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-
-def test_runs_at_once_are_compared_with_one_alone_and_no_more_tried_than_end(monkeypatch):
-    """Three at once take longer than the limit in the first repetition."""
-    asked = []
-
-    def slowest(processes, limit=None):
-        asked.append((len(processes), limit))
-        return {1: 2.0, 2: 5.0, 3: None}[len(processes)]
-
-    monkeypatch.setattr(bench_sharing, "Process", FakeProcess)
-    monkeypatch.setattr(bench_sharing, "slowest", slowest)
-    bench = bench_sharing.RunsAtOnce(1, 10)
-    bench.measure(FakeProcess(1, "reference"), "chosen", 3, 2)
-    first = [(1, None), (1, 20.0), (2, 20.0), (3, 20.0)]
-    assert asked == [*first, *first[:3]]
-    assert FakeProcess.made == 1 + 3 + 2  # what was ended is started again
-    assert bench.table() == [
-        {
-            "setting": "chosen",
-            **{"1 at once, s": "2.00", "2 at once, s": "5.00", "3 at once, s": "> 20"},
-            **{"1 at once, times": "1.00", "2 at once, times": "2.50", "3 at once, times": "> 10"},
-        }
-    ]
-
-
-def test_no_more_at_once_are_tried_after_a_round_over_the_limit(monkeypatch):
-    asked = []
-
-    def slowest(processes, limit=None):
-        asked.append(len(processes))
-        return None if len(processes) == 2 else 1.0
-
-    monkeypatch.setattr(bench_sharing, "Process", FakeProcess)
-    monkeypatch.setattr(bench_sharing, "slowest", slowest)
-    bench = bench_sharing.RunsAtOnce(1, 10)
-    bench.measure(FakeProcess(1, "reference"), "chosen", 3, 2)
-    assert asked == [1, 1, 2, 1, 1]  # the reference first, in each repetition
-    assert {row["at once"] for row in bench.rows} == {1, 2}
-
-
-def test_a_round_of_a_process_of_its_own_is_timed_and_ended_at_the_limit():
-    with bench_sharing.Process(1, "threads=1") as process:
-        assert bench_sharing.slowest([process], 600) > 0
-        assert bench_sharing.slowest([process], 0.01) is None
