@@ -115,6 +115,13 @@ def test_there_are_runs_in_the_pages():
     assert "-m method=2bald seed=0" in commands
 
 
+@pytest.mark.parametrize(("page", "group"), [("methods", "method"), ("data", "data"), ("running", "model")])
+def test_every_overlay_is_in_a_table(page, group):
+    rows = re.findall(r"^\| (.*?) \|", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE)
+    told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert {path.stem for path in (ROOT / "configs" / group).iterdir()} <= told
+
+
 def test_methods_that_need_a_generator_are_named():
     needing = [
         name
