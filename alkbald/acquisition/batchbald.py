@@ -147,8 +147,11 @@ def _gains(pool: Pool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) ->
     """I[Y_n; Omega | Y_S] of some ranks, with the outcomes of the picks S given as particles; nats."""
     with float32_products():
         mean = particles.weights @ particles.posterior  # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors
-        parts = []
-        for part in ranks.split(_PART):
+        # Written in place: small results that outlive their part pin the memory that it has freed behind them (4 GB at
+        # N = 1,000,000 from a mapped file).
+        gains = torch.empty(len(ranks), dtype=torch.float64, device=ranks.device)
+        for start in range(0, len(ranks), _PART):
+            part = ranks[start : start + _PART]
             probs = pool.probs(part)
-            parts.append(particles.predictive_entropy(probs) - pool.sample_entropy(part, probs) @ mean)
-    return torch.cat(parts)
+            gains[start : start + _PART] = particles.predictive_entropy(probs) - pool.sample_entropy(part, probs) @ mean
+    return gains
