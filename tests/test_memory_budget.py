@@ -11,7 +11,7 @@ from conftest import generator, make_settings, random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alkbald import loop
+from alkbald import devices, loop
 from alkbald.acquisition import METHODS, pool
 from alkbald.acquisition.kbald import TablesTooLarge, check_tables, table_rows
 from alkbald.acquisition.pool import Pool, checked_budget
@@ -159,8 +159,8 @@ def test_an_error_of_a_method_in_a_run_is_not_taken_for_its_users(tmp_path):
 
 def test_free_memory_is_what_the_page_cache_leaves_room_for(monkeypatch):
     text = "MemTotal:  900 kB\nMemFree:  10 kB\nMemAvailable:  500 kB\nCached:  490 kB\n"
-    monkeypatch.setattr(pool, "open", lambda path: io.StringIO(text), raising=False)
-    assert pool.free_memory(torch.device("cpu")) == 500 * 1024
+    monkeypatch.setattr(devices, "open", lambda path: io.StringIO(text), raising=False)
+    assert devices.free_memory(torch.device("cpu")) == 500 * 1024
     text = "MemTotal:  900 kB\n"
     monkeypatch.setattr(os, "sysconf", {"SC_AVPHYS_PAGES": 3, "SC_PAGE_SIZE": 7}.get)
-    assert pool.free_memory(torch.device("cpu")) == 21
+    assert devices.free_memory(torch.device("cpu")) == 21

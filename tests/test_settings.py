@@ -14,9 +14,11 @@ from torch.utils._pytree import tree_leaves
 
 from alkbald.acquisition import METHODS
 from alkbald.errors import SettingsError
+from alkbald.posteriors import mnist_cnn
 from alkbald.records.run import named
 from alkbald.records.versions import defining
 from alkbald.settings import check_method_size, flat_keys, from_config, from_record, method_options
+from alkbald.training import fit
 
 
 def run_command(*overrides: str) -> subprocess.CompletedProcess:
@@ -153,6 +155,18 @@ def test_an_overlay_has_the_defaults_of_its_function(method):
     for option, value in options.items():
         default = OTHER_THAN_DEFAULT.get((method, option), parameters[option].default)
         assert (type(value), value) == (type(default), default), option
+
+
+def test_training_has_the_defaults_of_fit():
+    parameters = inspect.signature(fit).parameters
+    settings = vars(from_config(compose()).training)
+    assert settings == {name: parameters[name].default for name in settings}
+    assert parameters["precision"].default == from_config(compose()).precision
+
+
+def test_the_model_has_the_defaults_of_its_function():
+    """The CNN's sizes are compared in test_posteriors."""
+    assert from_config(compose()).model["dropout"] == inspect.signature(mnist_cnn).parameters["dropout"].default
 
 
 def test_every_method_of_the_registry_has_an_overlay():

@@ -6,7 +6,6 @@ BALD bounds every gain that a point can have in exact BatchBALD, so greedy selec
 mostly never comes to the rest.
 """
 
-import os
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -17,7 +16,7 @@ from torch import Tensor
 from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.duplicates import Duplicates
 from alkbald.acquisition.predictions import Predictions
-from alkbald.devices import retry_smaller
+from alkbald.devices import free_memory, retry_smaller
 from alkbald.information.probabilities import TINY, checked_sums, entropy
 
 #: Elements of log_probs that a pass reads at a time: what stays in a core's cache between the operations of the pass.
@@ -223,20 +222,3 @@ def checked_budget(memory_budget: int | None, device: torch.device, *, reserved:
     if type(memory_budget) is not int or memory_budget < 0:
         raise ValueError(f"memory_budget must be an integer of at least 0, got {memory_budget!r}")
     return memory_budget
-
-
-def free_memory(device: torch.device) -> int:
-    """Bytes that are free; where the system does not tell, 2 GiB."""
-    if device.type == "cuda":
-        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + cached
-    try:  # what Linux says can be had: the page cache, which SC_AVPHYS_PAGES counts as taken, makes room
-        with open("/proc/meminfo") as file:
-            available = next(line for line in file if line.startswith("MemAvailable:"))
-        return 1024 * int(available.split()[1])
-    except (OSError, StopIteration):  # another system, or a sandbox
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return 2**31
