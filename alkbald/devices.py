@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import torch
@@ -68,12 +68,10 @@ def free_memory(device: torch.device) -> int:
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
-    try:  # what Linux says can be had: the page cache, which SC_AVPHYS_PAGES counts as taken, makes room
-        with open("/proc/meminfo") as file:
+    with suppress(OSError, StopIteration):  # on another system, or in a sandbox
+        with open("/proc/meminfo") as file:  # what can be had: the page cache, which SC_AVPHYS_PAGES leaves out, too
             available = next(line for line in file if line.startswith("MemAvailable:"))
         return 1024 * int(available.split()[1])
-    except (OSError, StopIteration):  # another system, or a sandbox
-        pass
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError):
