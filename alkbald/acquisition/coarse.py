@@ -28,8 +28,8 @@ from torch import Tensor
 from alkbald.acquisition.pool import Pool
 from alkbald.information.probabilities import TINY, entropy
 
-#: Classes kept, by level: the coarsest comes first, for most candidates. With C = 1,000, a pair of points costs 1 / 4000,
-#: 1 / 240 and 1 / 15 of what it costs with all classes.
+#: Classes kept, by level: the coarsest comes first, for most candidates. With C = 1,000, a pair of points costs a
+#: 3,500th, a 240th and a 15th of what it costs with all classes.
 _KEPT = (16, 64, 256)
 #: Of C, that merging must leave out to be worth it.
 _TIMES_FEWER = 3
@@ -62,20 +62,20 @@ class CoarsePool:
     """A pool's points with all but their J most probable classes merged, made when they are asked for.
 
     Attributes:
-        num_classes: J + 1.
+        shape: N, K, J + 1.
         bytes_kept: most memory that is held.
     """
 
     def __init__(self, pool: Pool, num_kept: int, memory_budget: int):
         self._pool = pool
-        self.num_classes = num_kept + 1
         n, num_samples, _ = pool.shape
-        bytes_a_point = num_samples * (self.num_classes + 1) * pool.dtype.itemsize
+        self.shape = n, num_samples, num_kept + 1
+        bytes_a_point = num_samples * (num_kept + 2) * pool.dtype.itemsize
         self._num_cached = min(n, max(0, memory_budget) // bytes_a_point)
         self.bytes_kept = self._num_cached * bytes_a_point
         # Memory that is not written to is not there: only the points that are asked for cost anything on a CPU.
         like = {"dtype": pool.dtype, "device": pool.bald.device}
-        self._probs = torch.empty(self._num_cached, num_samples, self.num_classes, **like)
+        self._probs = torch.empty(self._num_cached, *self.shape[1:], **like)
         self._sample_entropy = torch.empty(self._num_cached, num_samples, **like)
         self._is_made = torch.zeros(self._num_cached, dtype=torch.bool, device=pool.bald.device)
 
@@ -120,7 +120,7 @@ class CoarsePool:
     def _merged(self, ranks: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n K J+1"], Float[Tensor, "n K"]]:
         """Of some ranks, made from the pool's probabilities."""
         probs = self._pool.probs(ranks).transpose(0, 1)  # [n, K, C]
-        kept = probs.mean(1).topk(self.num_classes - 1).indices[:, None].expand(-1, probs.shape[1], -1)
+        kept = probs.mean(1).topk(self.shape[2] - 1).indices[:, None].expand(-1, probs.shape[1], -1)
         rest = probs.scatter(2, kept, 0.0).sum(-1, keepdim=True)  # 1 less the others would be rounded
         merged = torch.cat([probs.gather(2, kept), rest], -1).clamp_min_(TINY)
         return merged, entropy(merged)

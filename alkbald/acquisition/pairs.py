@@ -38,7 +38,7 @@ class PairGains:
         """
         self._pool = pool
         self._levels = [*coarse, pool]
-        self._num_classes = [*(level.num_classes for level in coarse), pool.shape[2]]
+        self._num_classes = [level.shape[2] for level in self._levels]
         self._first_gains = pool.bald.clone()  # before there are picks
         self.bounds = pool.bald.clone()
         self.picks: list[int] = []
