@@ -185,8 +185,10 @@ def _upper_bounds(pool: Pool, coarse: list[CoarsePool], particles: OutcomePartic
         return
     yield partial(_gains, pool, few)
     for level in coarse:
-        yield lambda ranks, level=level: (
-            _gains(level, particles, ranks) + _gains(pool, few, ranks) - _gains(level, few, ranks)
+        yield (
+            lambda ranks, level=level: (
+                _gains(level, particles, ranks) + _gains(pool, few, ranks) - _gains(level, few, ranks)
+            )
         )
 
 
