@@ -108,7 +108,7 @@ def test_reduction_of_any_particles_keeps_their_number_and_what_is_unknown(size,
     assert len(reduction(particles, most, seed, resample_above=size)) == size
 
 
-@given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 5), st.integers(1, 60), st.integers(0, 10**6))
+@given(st.integers(1, 40), st.integers(2, 5), st.integers(1, 5), st.integers(1, 60), st.integers(0, 10**6))
 @settings(max_examples=40, deadline=None)
 def test_children_are_the_extended_particles_reduced(size, num_samples, classes, most, seed):
     draws = generator(seed)

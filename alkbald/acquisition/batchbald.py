@@ -6,14 +6,17 @@
 """
 
 import math
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, tie_margin
-from alkbald.acquisition.pool import Pool
-from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
+from alkbald.acquisition.coarse import CoarsePool, coarse_levels, has_coarse_levels
+from alkbald.acquisition.pool import Pool, checked_budget, outcome_bytes
+from alkbald.acquisition.predictions import AnyPredictions, Predictions, pool_predictions
 from alkbald.devices import float32_products
 from alkbald.information.particles import ChildParticles, OutcomeParticles
 
@@ -30,8 +33,13 @@ _MERGED_SIZES = (0, 100, 400, 1600)
 _ALL_PARTICLES_ABOVE = 0.2
 #: However little entropy remains, so many particles cost no more than reading the pool.
 _MIN_PARTICLES = 100
-#: Points whose probabilities are gathered at a time.
+#: Points whose probabilities are gathered at a time, and most elements of these.
 _PART = 2048
+_ELEMENTS = 2**22
+#: Elements of a product of particles with candidates that is evaluated at a time, where one does not have more.
+_PRODUCT = 2**23
+
+UpperBound = Callable[[Int[Tensor, " n"]], Float[Tensor, " n"]]
 
 
 def batchbald(
@@ -81,7 +89,7 @@ def batchbald(
         raise ValueError(f"max_particles must be an integer of at least 1, got {max_particles!r}")
     generator = generator or torch.Generator().manual_seed(0)
     num_outcomes = min(max_particles, predictions.shape[2] ** max(0, batch_size - 1))  # the last pick's are not kept
-    pool = Pool(predictions, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device)
+    pool, coarse = _pool_and_coarse(predictions, num_outcomes, memory_budget, device)
     particles = OutcomeParticles.prior(predictions.shape[1], torch.empty(0, dtype=pool.dtype, device=pool.index.device))
     # What is dropped counts as known: over all picks, no more than rounding.
     negligible_entropy = tie_margin(pool.dtype) / max(1, batch_size)
@@ -89,7 +97,7 @@ def batchbald(
     picks: list[int] = []
     scores: list[float] = []
     for s in range(batch_size):
-        pick = _lazy_greedy_pick(pool, particles, bounds, picks)
+        pick = _lazy_greedy_pick(pool, coarse, particles, bounds, picks)
         picks.append(pick)
         children = ChildParticles(particles, pool.probs_of(pick))
         scores.append(children.mutual_information())
@@ -104,22 +112,37 @@ def batchbald(
             negligible_entropy=negligible_entropy,
         )
         if particles.is_resampled:  # a sample of the outcomes may value a point more than the outcomes did
-            bounds.fill_(math.inf)
+            bounds = mass_ratio(particles) * pool.bald
         bounds[picks] = -math.inf
     return pool.batch(picks, scores)
 
 
-def _lazy_greedy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Tensor, " N"], picks: list[int]) -> int:
+def _pool_and_coarse(
+    predictions: Predictions, num_outcomes: int, memory_budget: int | None, device: torch.device | None
+) -> tuple[Pool, list[CoarsePool]]:
+    """The pool and, if classes are many, the same with classes merged: only its probabilities are kept then."""
+    if not has_coarse_levels(predictions.shape[2]):
+        return Pool(predictions, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device), []
+    budget = checked_budget(memory_budget, device or predictions.device)
+    pool = Pool(predictions, memory_budget=0, num_outcomes=num_outcomes, device=device)
+    return pool, coarse_levels(pool, budget - outcome_bytes(num_outcomes, predictions.shape[1], predictions.dtype))
+
+
+def _lazy_greedy_pick(
+    pool: Pool, coarse: list[CoarsePool], particles: OutcomeParticles, bounds: Float[Tensor, " N"], picks: list[int]
+) -> int:
     """The rank of greatest gain, found by evaluating only the ranks that no bound rules out.
 
     Args:
         pool: the candidates.
+        coarse: the same with classes merged, the coarsest first.
         particles: the outcomes of the picks.
         bounds: by rank, what its gain cannot exceed; -inf for what was picked. Lowered in place.
         picks: ranks, in the order of acquisition.
     """
     margin = tie_margin(pool.dtype)
     gains = torch.full_like(bounds, -math.inf)  # of the ranks that have been evaluated
+    block = min(_BLOCK, max(1, _PRODUCT // (len(particles) * pool.shape[2])))
 
     def candidates() -> Int[Tensor, " n"]:
         """Ranks that no bound rules out and that have not been evaluated, in descending order of their bounds."""
@@ -129,29 +152,61 @@ def _lazy_greedy_pick(pool: Pool, particles: OutcomeParticles, bounds: Float[Ten
     def evaluate(ranks: Int[Tensor, " n"]) -> None:
         gains[ranks] = bounds[ranks] = _gains(pool, particles, ranks)
 
-    if bounds.max() < math.inf:
-        evaluate(candidates()[:_BLOCK])
-    for num_kept in _MERGED_SIZES:
-        if 3 * (num_kept + pool.shape[1]) < len(particles):  # else the bound costs nearly what the gain does
-            ranks = candidates().sort().values
-            bounds[ranks] = torch.minimum(bounds[ranks], _gains(pool, particles.merged(num_kept), ranks))
-            evaluate(candidates()[:_BLOCK])
-    block = _BLOCK
+    evaluate(candidates()[:block])
+    for upper_bounds in _upper_bounds(pool, coarse, particles):
+        ranks = candidates().sort().values
+        bounds[ranks] = torch.minimum(bounds[ranks], upper_bounds(ranks))
+        evaluate(candidates()[:block])
     while len(ranks := candidates()):
         evaluate(ranks[:block])
         block += block // 4  # where bounds tell points apart badly, evaluate many at a time
     return pool.best_rank(gains, picks)
 
 
-def _gains(pool: Pool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+def _upper_bounds(pool: Pool, coarse: list[CoarsePool], particles: OutcomeParticles) -> Iterator[UpperBound]:
+    """Functions that bound the gains of some ranks from above, the cheapest first.
+
+    Let G(particles, classes) be a gain. Merged particles only raise it; and they only raise what merged classes take
+    from it (see `coarse`, which also says what r is):
+
+        G(particles, all) <= G(particles, merged) + G(merged particles, all) - G(merged particles, merged)
+        G(particles, all) <= G(particles, merged) + r (I[Y_n; Omega] - I[Y'_n; Omega])
+    """
+    # A state that is nearly as large costs nearly what the gain does.
+    states = [particles.merged(kept) for kept in _MERGED_SIZES if 3 * (kept + pool.shape[1]) < len(particles)]
+    if not coarse:
+        yield from (partial(_gains, pool, state) for state in states)
+        return
+    few = states[0] if states else particles
+    ratio = mass_ratio(particles)
+    for level in coarse:
+        yield lambda ranks, level=level: _gains(level, few, ranks) + ratio * level.lost(ranks)
+    if not states:
+        return
+    yield partial(_gains, pool, few)
+    for level in coarse:
+        yield (
+            lambda ranks, level=level: (
+                _gains(level, particles, ranks) + _gains(pool, few, ranks) - _gains(level, few, ranks)
+            )
+        )
+
+
+def mass_ratio(particles: OutcomeParticles) -> float:
+    """The least r such that the particles together have at most r / K at each of the K samples."""
+    return particles.posterior.shape[1] * (particles.weights @ particles.posterior).max().item()
+
+
+def _gains(pool: Pool | CoarsePool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """I[Y_n; Omega | Y_S] of some ranks, with the outcomes of the picks S given as particles; nats."""
     with float32_products():
         mean = particles.weights @ particles.posterior  # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors
         # Written in place: small results that outlive their part pin the memory that it has freed behind them (4 GB at
         # N = 1,000,000 from a mapped file).
         gains = torch.empty(len(ranks), dtype=torch.float64, device=ranks.device)
-        for start in range(0, len(ranks), _PART):
-            part = ranks[start : start + _PART]
+        size = max(1, min(_PART, _ELEMENTS // (pool.shape[1] * pool.shape[2])))
+        for start in range(0, len(ranks), size):
+            part = ranks[start : start + size]
             probs = pool.probs(part)
-            gains[start : start + _PART] = particles.predictive_entropy(probs) - pool.sample_entropy(part, probs) @ mean
+            gains[start : start + size] = particles.predictive_entropy(probs) - pool.sample_entropy(part, probs) @ mean
     return gains

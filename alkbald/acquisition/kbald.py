@@ -9,6 +9,8 @@ import torch
 from torch import Generator
 
 from alkbald.acquisition.batch import Batch, tie_margin
+from alkbald.acquisition.coarse import coarse_levels, has_coarse_levels
+from alkbald.acquisition.pairs import PairGains
 from alkbald.acquisition.pool import Pool, checked_budget, outcome_bytes
 from alkbald.acquisition.predictions import AnyPredictions, Predictions, as_predictions, pool_predictions
 from alkbald.information.particles import OutcomeParticles
@@ -67,6 +69,8 @@ def kbald(
     """
     predictions = pool_predictions(log_probs, batch_size)
     order = _checked_order(order, batch_size)
+    if order == 2 and has_coarse_levels(predictions.shape[2]):
+        return _2bald_of_many_classes(predictions, batch_size, memory_budget, device)
     pool = pool_within_budget(predictions, batch_size, order, memory_budget=memory_budget, device=device)
     gains = KBaldGains(pool, order)
     gains_only_fall = order in (1, 2, batch_size)
@@ -82,6 +86,23 @@ def kbald(
             best = max(best, gains.update_block(start))
         pick = pool.best_rank(gains.values, gains.picks)
         scores.append((scores[-1] if s else 0.0) + gains.values[pick].item())
+        gains.add(pick, is_last=s == batch_size - 1)
+    return pool.batch(gains.picks, scores)
+
+
+def _2bald_of_many_classes(
+    predictions: Predictions, batch_size: int, memory_budget: int | None, device: torch.device | None
+) -> Batch:
+    """As `kbald` of order 2. Few points are looked at in all their classes: probabilities of merged ones are kept."""
+    budget = checked_budget(memory_budget, device or predictions.device)
+    check_tables(predictions.shape, batch_size, budget, order=2, dtype=predictions.dtype)
+    pool = Pool(predictions, memory_budget=0, device=device)
+    outcomes = outcome_bytes(table_rows(batch_size, 2, predictions.shape[2]), predictions.shape[1], predictions.dtype)
+    gains = PairGains(pool, coarse_levels(pool, budget - outcomes))
+    scores: list[float] = []
+    for s in range(batch_size):
+        pick, gain = gains.next_pick()
+        scores.append((scores[-1] if s else 0.0) + gain)
         gains.add(pick, is_last=s == batch_size - 1)
     return pool.batch(gains.picks, scores)
 

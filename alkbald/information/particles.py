@@ -7,6 +7,7 @@ References:
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -138,19 +139,20 @@ class ChildParticles:
 
     def __init__(self, parents: OutcomeParticles, probs: Float[Tensor, "K C"]):
         self._parents, self._probs = parents, probs
+        log_probs = probs.double().clamp_min(TINY).log()
         weights: list[Tensor] = []
         entropies: list[Tensor] = []
-        strata: list[Tensor] = []
-        rows = max(1, 2**19 // probs.numel())  # what stays in cache: half the time of all at once
-        for weight, posterior in zip(parents.weights.split(rows), parents.posterior.split(rows), strict=True):
-            joint = (posterior[:, None] * probs.T).flatten(0, 1)  # p(y, omega_k | particle)
-            likelihood = joint.sum(-1)
-            strata.append(_strata(joint))
-            joint.div_(likelihood.clamp_min(TINY)[:, None])
-            weights.append((weight[:, None] * likelihood.view(len(weight), probs.shape[1])).flatten())
-            entropies.append(weights[-1].double() * entropy(joint).double())
+        rows = max(1, 2**19 // probs.shape[1])
+        for weight, posterior in zip(parents.weights.split(rows), parents.posterior.double().split(rows), strict=True):
+            # With q_k the posterior and l = sum_k q_k p_k the likelihood of a class, the entropy of q_k p_k / l is
+            # log l - sum_k q_k p_k (log q_k + log p_k) / l: three matrix products, and no tensor of all three axes.
+            likelihood = (posterior @ probs.double()).clamp_min_(TINY)
+            plogp = (posterior * posterior.clamp_min(TINY).log()) @ probs.double()
+            plogp += posterior @ (probs.double() * log_probs)
+            weights.append((weight[:, None] * likelihood.to(weight)).flatten())
+            remaining = (likelihood.log() - plogp.div_(likelihood)).clamp_min_(0)
+            entropies.append(weights[-1].double() * remaining.flatten())
         self.weights, self.remaining_entropy = torch.cat(weights), torch.cat(entropies)
-        self._strata = torch.cat(strata)
 
     def mutual_information(self) -> float:
         """I[Y_S; Omega] = log K - sum_m weights_m H[posterior_m] of the batch S with the new point, in nats.
@@ -180,7 +182,7 @@ class ChildParticles:
         chosen, weights, is_resampled = _resampled(
             self.weights,
             self.remaining_entropy,
-            self._strata,
+            partial(_child_strata, self._parents.posterior, self._probs),
             max_particles,
             generator,
             resample_above,
@@ -199,14 +201,36 @@ class ChildParticles:
 
 def _strata(posterior: Float[Tensor, "M K"]) -> Int[Tensor, " M"]:
     """The stratum of each particle: a number for the two most probable samples of its posterior, in their order."""
-    first, *second = posterior.topk(min(2, posterior.shape[1])).indices.unbind(1)
-    return first * posterior.shape[1] + (second[0] if second else 0)
+    return _child_strata(posterior, posterior.new_ones(posterior.shape[1], 1))
+
+
+def _child_strata(posterior: Float[Tensor, "M K"], probs: Float[Tensor, "K C"]) -> Int[Tensor, " MC"]:
+    """As `_strata`, of the children posterior_mk p_ky.
+
+    Positive numbers are in the order of their bits. A sample's number takes the place of the last bits: then the two
+    greatest of K numbers tell whose they are, and they are found in K passes over what stays in cache.
+    """
+    num_samples, classes = probs.shape
+    bits = torch.int64 if probs.dtype == torch.float64 else torch.int32
+    number_type = torch.int16 if num_samples**2 < 2**15 else torch.int32  # short numbers are sorted sooner
+    last = 2 ** max(1, (num_samples - 1).bit_length()) - 1
+    strata = []
+    for part in posterior.split(max(1, (2**16 if probs.device.type == "cpu" else 2**24) // classes)):
+        first, second = torch.zeros(2, len(part), classes, dtype=bits, device=probs.device)
+        joint = probs.new_empty(len(part), classes)
+        for k in range(num_samples):
+            torch.mul(part[:, k, None], probs[k], out=joint)
+            number = joint.view(bits).bitwise_or_(last).bitwise_xor_(last - k)
+            torch.maximum(second, torch.minimum(first, number), out=second)
+            torch.maximum(first, number, out=first)
+        strata.append(((first & last) * num_samples + (second & last)).flatten().to(number_type))
+    return torch.cat(strata)
 
 
 def _resampled(
     weights: Float[Tensor, " M"],
     remaining_entropy: Float[Tensor, " M"],
-    strata: Int[Tensor, " M"],
+    strata: Callable[[], Int[Tensor, " M"]],
     max_particles: int,
     generator: Generator,
     resample_above: int,
@@ -224,26 +248,27 @@ def _resampled(
 
     Args:
         weights, remaining_entropy: of the particles; a_m is the remaining entropy.
-        strata: a number for the stratum of each particle (`_strata`).
+        strata: gives a number for the stratum of each particle (`_strata`).
         max_particles: at least 1.
         generator: a CPU generator; one number is drawn, and only if particles are resampled.
         resample_above: up to so many particles are all kept, even if that is more than max_particles.
         negligible_entropy: particles with at most so much remaining entropy together are dropped first; nats.
     """
-    entropies, order = remaining_entropy.sort(descending=True)
-    rest = entropies.flip(0).cumsum(0).flip(0)  # remaining entropy of the particles from position j on
-    num_relevant = max(1, int((rest > negligible_entropy).sum()))
-    if num_relevant <= max(max_particles, resample_above):
+    # The others are in no order: there may be a thousand times as many.
+    entropies, order = remaining_entropy.topk(min(len(weights), max(max_particles, resample_above)))
+    beyond = remaining_entropy.index_fill(0, order, 0.0).sum()
+    rest = entropies.flip(0).cumsum(0).flip(0) + beyond  # remaining entropy of the particles from position j on
+    if not beyond > negligible_entropy:
+        num_relevant = max(1, int((rest > negligible_entropy).sum()))
         return order[:num_relevant], weights[order[:num_relevant]], False
-    entropies, order, rest = entropies[:num_relevant], order[:num_relevant], rest[:num_relevant]
     # With the j greatest kept, the others share max_particles - j places: c_j = (their entropy) / (their places).
     # The right j is the first whose next particle is no greater than c_j.
-    threshold = rest[:max_particles] / torch.arange(max_particles, 0, -1, device=rest.device)
-    num_kept = int((entropies[:max_particles] <= threshold).int().argmax())
-    c = threshold[num_kept]
-    kept, others, entropies = order[:num_kept], order[num_kept:], entropies[num_kept:]
-    by_stratum = strata[others].argsort(stable=True)
-    others, entropies = others[by_stratum], entropies[by_stratum]
+    entropies, rest = entropies[:max_particles], rest[:max_particles]
+    threshold = rest / torch.arange(max_particles, 0, -1, device=rest.device)
+    num_kept = int((entropies <= threshold).int().argmax())
+    c, kept = threshold[num_kept], order[:num_kept]
+    others = strata().sort(stable=True).indices
+    entropies = remaining_entropy.index_fill(0, kept, 0.0)[others]  # so what is kept is not sampled
     offset = torch.rand((), generator=generator, dtype=torch.float64).item()
     positions = (entropies.cumsum(0) / c - offset).ceil()  # one particle is sampled for each integer passed
     positions = positions.clamp(0, max_particles - num_kept)
