@@ -137,6 +137,26 @@ def test_epig_of_few_targets_is_about_the_pool_points_that_were_drawn():
     assert batch.scores == pytest.approx(torch.tensor(sorted(gains, reverse=True)).cumsum(0).tolist(), abs=1e-6)
 
 
+def test_epig_of_given_targets_is_about_these():
+    log_probs, targets = random_log_probs(9, 6, 3), random_log_probs(4, 6, 2, seed=5)
+    batch = epig(log_probs, 9, target_log_probs=[targets[:1].numpy(), targets[1:]], generator=generator())
+    # Targets have other classes: a third, impossible one lets them stand beside the points.
+    widened = torch.cat([targets, torch.full((4, 6, 1), -torch.inf)], -1)
+    gains = [
+        sum(brute_force.interaction_information(torch.stack([point, target])) for target in widened) / 4
+        for point in log_probs
+    ]
+    assert batch.scores == pytest.approx(torch.tensor(sorted(gains, reverse=True)).cumsum(0).tolist(), abs=1e-6)
+    assert gains[batch.indices[0]] == pytest.approx(max(gains), abs=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(0, 6, 3), (4, 5, 3)])
+def test_epig_refuses_targets_that_do_not_fit(shape):
+    targets = torch.full(shape, 1 / 3).log()
+    with pytest.raises(ValueError, match=r"target_log_probs must be \[T, K, C\]"):
+        epig(random_log_probs(9, 6, 3), 2, target_log_probs=targets, generator=generator())
+
+
 def test_epig_draws_its_targets_from_the_generator():
     log_probs = random_log_probs(60, 6, 3)
     batches = {tuple(epig(log_probs, 5, num_targets=2, generator=generator(seed)).indices) for seed in (0, 0, 1, 2, 3)}

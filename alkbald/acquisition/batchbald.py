@@ -6,15 +6,13 @@
 """
 
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, tie_margin
-from alkbald.acquisition.coarse import CoarsePool, coarse_levels, has_coarse_levels
+from alkbald.acquisition.leading_classes import LeadingClasses
 from alkbald.acquisition.pool import Pool, checked_budget, outcome_bytes
 from alkbald.acquisition.predictions import AnyPredictions, Predictions, pool_predictions
 from alkbald.devices import float32_products
@@ -38,8 +36,6 @@ _PART = 2048
 _ELEMENTS = 2**22
 #: Elements of a product of particles with candidates that is evaluated at a time, where one does not have more.
 _PRODUCT = 2**23
-
-UpperBound = Callable[[Int[Tensor, " n"]], Float[Tensor, " n"]]
 
 
 def batchbald(
@@ -89,7 +85,7 @@ def batchbald(
         raise ValueError(f"max_particles must be an integer of at least 1, got {max_particles!r}")
     generator = generator or torch.Generator().manual_seed(0)
     num_outcomes = min(max_particles, predictions.shape[2] ** max(0, batch_size - 1))  # the last pick's are not kept
-    pool, coarse = _pool_and_coarse(predictions, num_outcomes, memory_budget, device)
+    pool, leading = _pool_and_leading_classes(predictions, num_outcomes, memory_budget, device)
     particles = OutcomeParticles.prior(predictions.shape[1], torch.empty(0, dtype=pool.dtype, device=pool.index.device))
     # What is dropped counts as known: over all picks, no more than rounding.
     negligible_entropy = tie_margin(pool.dtype) / max(1, batch_size)
@@ -97,7 +93,7 @@ def batchbald(
     picks: list[int] = []
     scores: list[float] = []
     for s in range(batch_size):
-        pick = _lazy_greedy_pick(pool, coarse, particles, bounds, picks)
+        pick = _lazy_greedy_pick(pool, leading, particles, bounds, picks)
         picks.append(pick)
         children = ChildParticles(particles, pool.probs_of(pick))
         scores.append(children.mutual_information())
@@ -112,30 +108,35 @@ def batchbald(
             negligible_entropy=negligible_entropy,
         )
         if particles.is_resampled:  # a sample of the outcomes may value a point more than the outcomes did
-            bounds = mass_ratio(particles) * pool.bald
+            bounds = _mass_ratio(particles) * pool.bald
         bounds[picks] = -math.inf
     return pool.batch(picks, scores)
 
 
-def _pool_and_coarse(
+def _pool_and_leading_classes(
     predictions: Predictions, num_outcomes: int, memory_budget: int | None, device: torch.device | None
-) -> tuple[Pool, list[CoarsePool]]:
-    """The pool and, if classes are many, the same with classes merged: only its probabilities are kept then."""
-    if not has_coarse_levels(predictions.shape[2]):
-        return Pool(predictions, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device), []
+) -> tuple[Pool, LeadingClasses | None]:
+    """The pool and, if classes are many, their bounds: then these are kept, and few probabilities are ever read."""
+    _, num_samples, num_classes = predictions.shape
+    if not LeadingClasses.are_worth_it(num_samples, num_classes):
+        return Pool(predictions, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device), None
     budget = checked_budget(memory_budget, device or predictions.device)
-    pool = Pool(predictions, memory_budget=0, num_outcomes=num_outcomes, device=device)
-    return pool, coarse_levels(pool, budget - outcome_bytes(num_outcomes, predictions.shape[1], predictions.dtype))
+    pool = Pool(predictions, memory_budget=0, device=device)
+    return pool, LeadingClasses(pool, budget - outcome_bytes(num_outcomes, num_samples, predictions.dtype))
 
 
 def _lazy_greedy_pick(
-    pool: Pool, coarse: list[CoarsePool], particles: OutcomeParticles, bounds: Float[Tensor, " N"], picks: list[int]
+    pool: Pool,
+    leading: LeadingClasses | None,
+    particles: OutcomeParticles,
+    bounds: Float[Tensor, " N"],
+    picks: list[int],
 ) -> int:
     """The rank of greatest gain, found by evaluating only the ranks that no bound rules out.
 
     Args:
         pool: the candidates.
-        coarse: the same with classes merged, the coarsest first.
+        leading: their bounds by leading classes, if classes are many.
         particles: the outcomes of the picks.
         bounds: by rank, what its gain cannot exceed; -inf for what was picked. Lowered in place.
         picks: ranks, in the order of acquisition.
@@ -153,9 +154,14 @@ def _lazy_greedy_pick(
         gains[ranks] = bounds[ranks] = _gains(pool, particles, ranks)
 
     evaluate(candidates()[:block])
-    for upper_bounds in _upper_bounds(pool, coarse, particles):
+    # A state that is nearly as large costs nearly what the gain does.
+    states = [particles.merged(kept) for kept in _MERGED_SIZES if 3 * (kept + pool.shape[1]) < len(particles)]
+    if leading:
+        states.append(particles)
+    for state in states:
         ranks = candidates().sort().values
-        bounds[ranks] = torch.minimum(bounds[ranks], upper_bounds(ranks))
+        upper_bounds = leading.upper_bounds(state, ranks) if leading else _gains(pool, state, ranks)
+        bounds[ranks] = torch.minimum(bounds[ranks], upper_bounds)
         evaluate(candidates()[:block])
     while len(ranks := candidates()):
         evaluate(ranks[:block])
@@ -163,41 +169,12 @@ def _lazy_greedy_pick(
     return pool.best_rank(gains, picks)
 
 
-def _upper_bounds(pool: Pool, coarse: list[CoarsePool], particles: OutcomeParticles) -> Iterator[UpperBound]:
-    """Functions that bound the gains of some ranks from above, the cheapest first.
-
-    Let G(particles, classes) be a gain. Merged particles only raise it; and they only raise what merged classes take
-    from it (see `coarse`, which also says what r is):
-
-        G(particles, all) <= G(particles, merged) + G(merged particles, all) - G(merged particles, merged)
-        G(particles, all) <= G(particles, merged) + r (I[Y_n; Omega] - I[Y'_n; Omega])
-    """
-    # A state that is nearly as large costs nearly what the gain does.
-    states = [particles.merged(kept) for kept in _MERGED_SIZES if 3 * (kept + pool.shape[1]) < len(particles)]
-    if not coarse:
-        yield from (partial(_gains, pool, state) for state in states)
-        return
-    few = states[0] if states else particles
-    ratio = mass_ratio(particles)
-    for level in coarse:
-        yield lambda ranks, level=level: _gains(level, few, ranks) + ratio * level.lost(ranks)
-    if not states:
-        return
-    yield partial(_gains, pool, few)
-    for level in coarse:
-        yield (
-            lambda ranks, level=level: (
-                _gains(level, particles, ranks) + _gains(pool, few, ranks) - _gains(level, few, ranks)
-            )
-        )
-
-
-def mass_ratio(particles: OutcomeParticles) -> float:
+def _mass_ratio(particles: OutcomeParticles) -> float:
     """The least r such that the particles together have at most r / K at each of the K samples."""
     return particles.posterior.shape[1] * (particles.weights @ particles.posterior).max().item()
 
 
-def _gains(pool: Pool | CoarsePool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+def _gains(pool: Pool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """I[Y_n; Omega | Y_S] of some ranks, with the outcomes of the picks S given as particles; nats."""
     with float32_products():
         mean = particles.weights @ particles.posterior  # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors

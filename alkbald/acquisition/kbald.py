@@ -9,7 +9,7 @@ import torch
 from torch import Generator
 
 from alkbald.acquisition.batch import Batch, tie_margin
-from alkbald.acquisition.coarse import coarse_levels, has_coarse_levels
+from alkbald.acquisition.merged_classes import coarse_levels, has_coarse_levels
 from alkbald.acquisition.pairs import PairGains
 from alkbald.acquisition.pool import Pool, checked_budget, outcome_bytes
 from alkbald.acquisition.predictions import AnyPredictions, Predictions, as_predictions, pool_predictions

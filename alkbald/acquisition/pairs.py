@@ -1,9 +1,9 @@
 """2-BALD where classes are many: few pairs of points are worth the sum over all pairs of classes.
 
-A gain is I[Y_n; Omega] - sum over the picks i of I[Y_n; Y_i], and a pair costs C^2 K. With classes merged (`coarse`) it
-costs a small part of that, and I[Y'_n; Y'_i] <= I[Y_n; Y_i] bounds the gain from above. So does leaving a pick out, as
-no mutual information is negative. The point of greatest bound is looked at more closely, level by level, until a gain
-that is exact is the greatest: the others could only lose by a closer look.
+A gain is I[Y_n; Omega] - sum over the picks i of I[Y_n; Y_i], and a pair costs C^2 K. With merged classes (see
+`merged_classes`) it costs a small part of that, and I[Y'_n; Y'_i] <= I[Y_n; Y_i] bounds the gain from above. So does
+leaving a pick out, as no mutual information is negative. The point of greatest bound is looked at more closely, level
+by level, until a gain that is exact is the greatest: the others could only lose by a closer look.
 """
 
 import math
@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alkbald.acquisition.batch import tie_margin
-from alkbald.acquisition.coarse import CoarsePool
+from alkbald.acquisition.merged_classes import CoarsePool
 from alkbald.acquisition.pool import Pool
 from alkbald.information.particles import OutcomeParticles
 from alkbald.information.probabilities import entropy
@@ -37,7 +37,7 @@ class PairGains:
             coarse: the same with classes merged, the coarsest first.
         """
         self._pool = pool
-        self._levels = [*coarse, pool]
+        self._levels: list[CoarsePool | Pool] = [*coarse, pool]
         self._num_classes = [level.shape[2] for level in self._levels]
         self._first_gains = pool.bald.clone()  # before there are picks
         self.bounds = pool.bald.clone()

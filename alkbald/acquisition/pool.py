@@ -6,6 +6,7 @@ BALD bounds every gain that a point can have in exact BatchBALD, so greedy selec
 mostly never comes to the rest.
 """
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 
@@ -148,6 +149,13 @@ class Pool:
         if high - low == len(ranks) and bool((ranks.diff() == 1).all()):
             return self._probs[:, low:high]
         return self._probs.index_select(1, ranks)
+
+    def log_probs(self, ranks: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n K C"], Float[Tensor, "n K C"]]:
+        """log p(y | x_n, omega_k) of some ranks, read anew and at least log TINY, and its exponential."""
+        log_probs = self._predictions.at(self.index[ranks]).to(self._device, self.dtype).clamp_min_(math.log(TINY))
+        probs = log_probs.exp()
+        sums = probs.sum(-1, keepdim=True)
+        return log_probs.sub_(sums.log()), probs.div_(sums)
 
     def sample_entropy(self, ranks: Int[Tensor, " n"], probs: Float[Tensor, "K n C"]) -> Float[Tensor, "n K"]:
         """H[Y_n | omega_k] of some ranks.

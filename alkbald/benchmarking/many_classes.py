@@ -66,3 +66,7 @@ class ManyClasses:
     def log_probs(self, points: Float[Tensor, "N features"]) -> Float[Tensor, "N K C"]:
         """Natural log-probabilities under every mask."""
         return self._output(self._hidden(points).relu() * self._masks).transpose(0, 1).log_softmax(-1)
+
+    def points_log_probs(self, count: int) -> Float[Tensor, "N K C"]:
+        """Natural log-probabilities of new points."""
+        return self.log_probs(self.points(count))

@@ -1,0 +1,149 @@
+"""Upper bounds of BatchBALD's gains where classes are many: a few classes exactly, the others by how samples differ.
+
+Axes: N pool points, K MC samples, C classes, J leading classes of a point (those of highest mean probability), M
+particles.
+
+A gain under one particle, with posterior q over the samples, is the mutual information of the label Y and the sample:
+
+    I = H[sum_k q_k p_k] - sum_k q_k H[p_k].
+
+The leading classes y enter with their own terms. Of the others, let R_k be their probability under sample k, and p~_k
+their distribution, given that it is one of them. [KolchinskyTracey2017, section 4] bounds the entropy of a mixture by
+the divergences between its components. For what the others add, with masses u_k = q_k R_k, it says
+
+    sum_k u_k KL(p~_k || sum_l u_l p~_l / sum_l u_l) <= - sum_k u_k log( sum_l u_l exp(-KL(p~_k || p~_l)) / sum_l u_l ).
+
+Together, the terms of the sum over u cancel, and
+
+    I <= - sum_{y leads} P_y log P_y - sum_k q_k R_k log z_k + sum_k q_k ( sum_{y leads} p_ky log p_ky + R_k log R_k ),
+
+with P_y = sum_l q_l p_ly and z_k = sum_l q_l R_l exp(-KL(p~_k || p~_l)). It is a product of the particles with J + K
+columns a point, in place of C. At C = 1,000, K = 20 and J = 32 it takes a 15th of the time, and is 3% to 5% above the
+gain (with J = 8: 10% to 17%).
+
+[KolchinskyTracey2017] Kolchinsky and Tracey. Estimating mixture entropy with pairwise distances.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from alkbald.acquisition.pool import Pool
+from alkbald.devices import float32_products
+from alkbald.information.particles import TILE, OutcomeParticles
+from alkbald.information.probabilities import TINY
+
+#: J.
+_NUM_LEADING = 32
+#: Of C, that J + K must leave out for a bound to be worth it.
+_TIMES_FEWER = 3
+#: Nats added to each divergence, so that rounding never makes a bound too low (it is below 1e-5).
+_ROUNDING = 1e-4
+#: Elements of log_probs that are read at a time: some 16 MiB.
+_ELEMENTS = 2**22
+
+
+class LeadingClasses:
+    """What the bounds need of a pool's points, made when they are asked for."""
+
+    def __init__(self, pool: Pool, memory_budget: int):
+        """
+        Args:
+            pool: predictions.
+            memory_budget: bytes of what is kept. Of ranks that do not fit, it is made anew when they are needed.
+        """
+        self._pool = pool
+        n, num_samples, _ = pool.shape
+        bytes_a_point = num_samples * (_NUM_LEADING + num_samples + 2) * pool.dtype.itemsize
+        self._num_cached = min(n, max(0, memory_budget) // bytes_a_point)
+        # Memory that is not written to is not there: only the points that are asked for cost anything on a CPU.
+        shape = self._num_cached, num_samples
+        like = pool.bald.new_empty(0, dtype=pool.dtype)
+        self._columns = like.new_empty(*shape, _NUM_LEADING + num_samples)
+        self._others = like.new_empty(shape)
+        self._own = like.new_empty(shape)
+        self._is_made = torch.zeros(self._num_cached, dtype=torch.bool, device=like.device)
+
+    @staticmethod
+    def are_worth_it(num_samples: int, num_classes: int) -> bool:
+        """Whether classes are so many that bounds cost much less than gains."""
+        return _TIMES_FEWER * (_NUM_LEADING + num_samples) <= num_classes
+
+    def upper_bounds(self, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """At least I[Y_n; Omega | Y_S] of some ranks, with the outcomes of the picks S given as particles; nats."""
+        mean = particles.weights @ particles.posterior
+        bounds = self._pool.bald.new_empty(len(ranks))
+        size = self._points_at_a_time
+        for start in range(0, len(ranks), size):
+            columns, others, own = self._of(ranks[start : start + size])
+            with float32_products():
+                bounds[start : start + size] = _entropy_bound(particles, columns, others) + own @ mean
+        return bounds
+
+    @property
+    def _points_at_a_time(self) -> int:
+        return max(1, _ELEMENTS // (self._pool.shape[1] * self._pool.shape[2]))
+
+    def _of(self, ranks: Int[Tensor, " n"]) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_made`; of the ranks that are kept, what is kept."""
+        is_kept = ranks < self._num_cached
+        kept = ranks[is_kept]
+        new = kept[~self._is_made[kept]]
+        if len(new):
+            self._columns[new], self._others[new], self._own[new] = self._made(new)
+            self._is_made[new] = True
+        of_kept = self._columns[kept], self._others[kept], self._own[kept]
+        if len(kept) == len(ranks):
+            return of_kept
+        of_rest = self._made(ranks[~is_kept])
+        order = torch.cat([is_kept.nonzero()[:, 0], (~is_kept).nonzero()[:, 0]]).argsort()
+        columns, others, own = (torch.cat(parts)[order] for parts in zip(of_kept, of_rest, strict=True))
+        return columns, others, own
+
+    def _made(
+        self, ranks: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n K columns"], Float[Tensor, "n K"], Float[Tensor, "n K"]]:
+        """Of some ranks, made from the pool's predictions.
+
+        Returns:
+            Columns: of sample l, p_ly of the leading classes y, then R_l exp(-KL(p~_k || p~_l)) for each sample k.
+            R_k.
+            sum_{y leads} p_ky log p_ky + R_k log R_k.
+        """
+        log_probs, probs = self._pool.log_probs(ranks)
+        classes = probs.mean(1).topk(_NUM_LEADING).indices[:, None].expand(-1, probs.shape[1], -1)
+        leading = probs.gather(2, classes)
+        probs.scatter_(2, classes, 0.0)  # 1 less the leading ones would be rounded
+        others = probs.sum(-1).clamp_min_(TINY)
+        with float32_products():
+            cross = probs @ log_probs.transpose(1, 2)  # [n, k, l], sum over the others of p_ky log p_ly
+        divergence = (cross.diagonal(dim1=1, dim2=2)[..., None] - cross) / others[..., None]
+        divergence += others.log()[:, None, :] - others.log()[..., None]
+        divergence.clamp_min_(0).add_(_ROUNDING).diagonal(dim1=1, dim2=2).zero_()
+        alike = (divergence.neg_().exp_().transpose(1, 2) * others[..., None]).clamp_min_(TINY)
+        own = (leading * log_probs.gather(2, classes)).sum(-1) + others * others.log()
+        return torch.cat([leading, alike], -1), others, own
+
+
+def _entropy_bound(
+    particles: OutcomeParticles, columns: Float[Tensor, "n K columns"], others: Float[Tensor, "n K"]
+) -> Float[Tensor, " n"]:
+    """- sum_m weights_m ( sum_{y leads} P_y log P_y + sum_k q_k R_k log z_k ) (see the head of this module)."""
+    n, num_samples, width = columns.shape
+    num_leading = width - num_samples
+    by_sample = columns.transpose(0, 1)
+    result = columns.new_zeros(n, dtype=torch.float64)
+    tile = TILE if columns.device.type == "cpu" else 2**27
+    rows = max(1, min(len(particles), max(256, tile // (max(1, n) * width))))
+    points = max(1, tile // (rows * width))
+    for start in range(0, n, points):
+        block = by_sample[:, start : start + points].reshape(num_samples, -1)
+        for m in range(0, len(particles), rows):
+            posterior, weights = particles.posterior[m : m + rows], particles.weights[m : m + rows]
+            mixed = (posterior @ block).view(len(posterior), -1, width)  # at least TINY, as the columns are
+            logs = mixed.log()
+            of_leading = logs[..., :num_leading].mul_(mixed[..., :num_leading]).sum(-1)
+            of_others = torch.einsum("mk,mnk->nk", weights[:, None] * posterior, logs[..., num_leading:])
+            of_others *= others[start : start + points]
+            result[start : start + points] -= (weights @ of_leading).double() + of_others.sum(-1).double()
+    return result
