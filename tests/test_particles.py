@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alkbald.information import particles as particles_module
+from alkbald.information import resampling
 from alkbald.information.particles import ChildParticles, OutcomeParticles
 from alkbald.information.probabilities import entropy
 
@@ -71,7 +72,9 @@ def test_reduction_keeps_what_is_unknown_and_leaves_the_greatest_alone():
     assert torch.allclose(reduced.remaining_entropy[greatest.sum() :], reduced.remaining_entropy.min())
 
 
-def test_reduction_is_without_bias():
+@pytest.mark.parametrize("many", [2**20, 100], ids=["all in strata", "few in strata"])
+def test_reduction_is_without_bias(many, monkeypatch):
+    monkeypatch.setattr(resampling, "_MANY", many)
     particles = exact_particles()
     expectation = particles.weights @ particles.posterior**2
     estimates = torch.stack([(r := reduction(particles, 50, seed)).weights @ r.posterior**2 for seed in range(400)])
@@ -89,7 +92,7 @@ def test_strata_make_the_error_of_a_gain_smaller(monkeypatch):
         return state.predictive_entropy(probs) - sample_entropy @ (state.weights @ state.posterior)
 
     stratified = torch.stack([gains(seed) for seed in range(100)]).std(0).mean()
-    monkeypatch.setattr(particles_module, "_strata_of_some", lambda *given: torch.zeros_like(given[-1]))
+    monkeypatch.setattr(particles_module, "strata_of_children", lambda *given: torch.zeros_like(given[-1]))
     assert stratified < 0.75 * torch.stack([gains(seed) for seed in range(100)]).std(0).mean()
 
 

@@ -143,7 +143,7 @@ def _lazy_greedy_pick(
     """
     margin = tie_margin(pool.dtype)
     gains = torch.full_like(bounds, -math.inf)  # of the ranks that have been evaluated
-    block = min(_BLOCK, max(1, _PRODUCT // (len(particles) * pool.shape[2])))
+    block = min(_BLOCK, max(1, _PRODUCT // max(1, len(particles) * pool.shape[2])))
 
     def candidates() -> Int[Tensor, " n"]:
         """Ranks that no bound rules out and that have not been evaluated, in descending order of their bounds."""
@@ -171,7 +171,8 @@ def _lazy_greedy_pick(
 
 def _mass_ratio(particles: OutcomeParticles) -> float:
     """The least r such that the particles together have at most r / K at each of the K samples."""
-    return particles.posterior.shape[1] * (particles.weights @ particles.posterior).max().item()
+    with float32_products():
+        return particles.posterior.shape[1] * (particles.weights @ particles.posterior).max().item()
 
 
 def _gains(pool: Pool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:

@@ -71,7 +71,8 @@ class LeadingClasses:
 
     def upper_bounds(self, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """At least I[Y_n; Omega | Y_S] of some ranks, with the outcomes of the picks S given as particles; nats."""
-        mean = particles.weights @ particles.posterior
+        with float32_products():
+            mean = particles.weights @ particles.posterior
         bounds = self._pool.bald.new_empty(len(ranks))
         size = self._points_at_a_time
         for start in range(0, len(ranks), size):
