@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo figures reproduce studies test test-slow fuzz lint dist clean
+.PHONY: help setup demo figures reproduce studies test test-slow fuzz bench lint docs dist clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -77,10 +77,14 @@ lint: $(INSTALLED)  ## check style, formatting and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(INSTALLED)  ## make the documentation as a site in docs/_build/html, without a network; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 dist: $(INSTALLED)  ## build the wheel and the sdist in dist/, and check them
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*
 
-clean:  ## remove the environment, dist/ and caches; runs/ and data/ stay
-	rm -rf $(VENV) dist build .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info
+clean:  ## remove the environment, dist/, the site and caches; runs/ and data/ stay
+	rm -rf $(VENV) dist build docs/_build .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info

@@ -43,11 +43,11 @@ def batchbald(
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """Greedily maximises I[Y_1, .., Y_B; Omega]. [Kirsch2019, algorithm 1; Kirsch2023, equation 2]
+    r"""Greedily maximises :math:`I[Y_1, \ldots, Y_B; \Omega]`. [Kirsch2019, algorithm 1; Kirsch2023, equation 2]
 
     The gain of n given the picks S is the conditional mutual information
 
-        I[Y_n; Omega | Y_S] = sum_y P(Y_S = y) ( H[Y_n | y] - H[Y_n | Omega, y] )
+    .. math:: I[Y_n; \Omega \mid Y_S] = \sum_y P(Y_S = y) \left( H[Y_n \mid y] - H[Y_n \mid \Omega, y] \right)
 
     over the outcomes y of the batch (`particles.OutcomeParticles`): exact while the outcomes that matter number at
     most `max_particles` (C^(B-1) always suffices), a resampling without bias beyond (to fewer particles once the
