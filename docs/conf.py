@@ -16,7 +16,7 @@ project = "alkbald"
 author = "the authors of alkbald"
 version = release = alkbald.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "pages", "mathml", "citations"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "pages", "mathml", "citations", "signatures"]
 default_role = "py:obj"  # `name` in a docstring: a link, where the name has a place on the site
 root_doc = "docs/index"
 include_patterns = ["docs/**", "results/**.md", "tests/records/README.md", "README.md", "CHANGELOG.md"]
@@ -27,12 +27,13 @@ exclude_patterns = [  # folders that need not be walked: an environment has 100,
 ]
 
 myst_heading_anchors = 4
-autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
+autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True  # as they are written: `iter`, not its address
 maximum_signature_line_length = 80
 python_display_short_literal_types = True
-napoleon_use_ivar = True  # attributes as a list
-napoleon_attr_annotations = False  # their types stand in the signature
+napoleon_custom_sections = [("Attributes", "params_style")]  # in place of "Variables"
+napoleon_attr_annotations = False  # types stand in the signature
 nitpicky = False  # types of PyTorch are named, and not linked: no inventory is fetched
 
 html_theme = "furo"
