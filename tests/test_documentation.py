@@ -2,7 +2,6 @@
 
 import inspect
 import re
-import shlex
 import subprocess
 
 import numpy as np
@@ -93,26 +92,6 @@ def test_commands_exist(page):
             assert target in targets, target
         else:
             assert list((ROOT / "configs" / group).glob(f"{choice}*.yaml")), f"{group}={choice}"
-
-
-def runs_in_the_pages() -> list[str]:
-    """The command lines of run.py; of each list of a sweep, the first value."""
-    lines = [" ".join(shlex.split(line, comments=True)) for page in PAGES for line in shell(page) if "run.py " in line]
-    overrides = {line.partition("run.py ")[2] for line in lines if "..." not in line and line.startswith("python")}
-    return sorted({re.sub(r"(=[^\s,\[\]]+),[^\s\[\]]*", r"\1", line) for line in overrides})
-
-
-@pytest.mark.parametrize("command", runs_in_the_pages())
-def test_runs_in_the_pages_have_settings_that_exist(command):
-    overrides = [word for word in command.split() if word not in ("-m", "--cfg", "job")]
-    from_config(compose(*overrides))
-
-
-def test_there_are_runs_in_the_pages():
-    commands = runs_in_the_pages()
-    assert len(commands) >= 20
-    assert any("model=ensemble" in command for command in commands)
-    assert "-m method=2bald seed=0" in commands
 
 
 @pytest.mark.parametrize(("page", "group"), [("methods", "method"), ("data", "data"), ("running", "model")])
