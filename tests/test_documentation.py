@@ -3,6 +3,7 @@
 import inspect
 import re
 import subprocess
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,16 @@ def test_relative_links_lead_to_files_and_headings(page):
         assert target.is_relative_to(ROOT), link
         if anchor:
             assert anchor in anchors(target.read_text()), link
+
+
+@pytest.mark.parametrize("page", paths([*PAGES, *sorted((ROOT / "docs").rglob("*.rst"))]))
+def test_links_to_other_sites_have_the_form_of_links(page):
+    """They are not opened: tests need no network."""
+    for link in re.findall(r"\w+://[^\s)>`'\"]*", page.read_text()):
+        parts = urlsplit(link)
+        assert parts.scheme == "https", link
+        assert re.fullmatch(r"([a-z0-9-]+\.)+[a-z]{2,}", parts.netloc), link
+        assert not re.search(r"[.,;:]$", link), link
 
 
 def test_anchors_are_those_of_github():
@@ -147,6 +158,11 @@ def test_python_in_the_pages_runs(page):
     assert blocks
     for block in blocks:
         exec(block, {})
+
+
+def test_all_python_in_the_pages_runs_in_some_test():
+    tested = {"library.md", "doors.md", "own-model.md"}  # here, test_doors_page.py, test_mc_dropout_module_state.py
+    assert {page.name for page in (ROOT / "docs").glob("*.md") if "```python" in page.read_text()} == tested
 
 
 def test_intervals_in_the_pages_are_those_of_results():
