@@ -72,6 +72,21 @@ test-slow: $(INSTALLED)  ## run the slow tests: kills, sweeps of several process
 fuzz: $(INSTALLED)  ## try thousands of random settings, files and tensors, and count how they end (some 10 minutes)
 	$(BIN)/python -m pytest tests/test_fuzz.py --hypothesis-profile=fuzz
 
+# What `bench` measures into, the checkout of an older commit that it measures beside (none: that part is left out), and
+# sizes: 60,000 points, as on record.
+BENCH ?= runs/bench
+OLDER ?=
+POINTS ?= 60000
+
+bench: $(INSTALLED)  ## ten minutes of all benchmarks, printed beside the last ones on record of the same processor (nothing else may run)
+	$(BIN)/python scripts/bench_acquisition.py --quick --data $(DATA) --pool $(POINTS) --output $(BENCH)/bench_acquisition
+	$(BIN)/python scripts/bench_methods.py --quick --data $(DATA) --pool $(POINTS) --output $(BENCH)/bench_methods
+	$(BIN)/python scripts/bench_large_pools.py --quick --points $(POINTS) --output $(BENCH)/bench_large_pools
+	$(BIN)/python scripts/bench_inference.py --quick --repeats 1 --data $(DATA) --output $(BENCH)/bench_inference
+	$(BIN)/python scripts/bench_sharing.py --quick --epochs 6 --output $(BENCH)/bench_sharing
+	$(if $(OLDER),$(BIN)/python scripts/bench_beside.py $(OLDER) --quick --repeats 1 --data $(DATA) --output $(BENCH)/bench_beside)
+	$(BIN)/python scripts/speed_record.py $(BENCH)
+
 lint: $(INSTALLED)  ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
