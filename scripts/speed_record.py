@@ -7,6 +7,9 @@ FOLDER has a folder with a report.md for each benchmark. With --record, results/
 and the table in docs/performance.md is made again from it.
 """
 
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
 import argparse
 import re
 from pathlib import Path
