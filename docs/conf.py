@@ -34,7 +34,6 @@ maximum_signature_line_length = 80
 python_display_short_literal_types = True
 napoleon_custom_sections = [("Attributes", "params_style")]  # in place of "Variables"
 napoleon_attr_annotations = False  # types stand in the signature
-nitpicky = False  # types of PyTorch are named, and not linked: no inventory is fetched
 
 html_theme = "furo"
 html_title = f"alkbald {version}"

@@ -28,11 +28,12 @@ class Page(HTMLParser):
     def __init__(self, path: Path):
         super().__init__()
         self.path, self.anchors, self.links, self.loaded = path, set(), [], []
-        self.text, self.formulas, self._inside = "", [], ""
+        self.text, self.formulas, self.open, self._inside = "", [], 0, ""
         self.feed(path.read_text())
 
     def handle_starttag(self, tag, attributes):
         values = dict(attributes)
+        self.open += tag == "div"
         self.anchors |= {values[key] for key in ("id", "name") if values.get(key)}
         if tag in ("math", "script", "style"):
             self._inside = tag
@@ -43,6 +44,7 @@ class Page(HTMLParser):
             self.loaded.append(values.get("src") or values["href"])
 
     def handle_endtag(self, tag):
+        self.open -= tag == "div"
         if tag == self._inside:
             self._inside = ""
 
@@ -142,6 +144,7 @@ def test_formulas_are_rendered(pages):
     assert sum(len(page.formulas) for page in api.values()) > 50
     assert "I[Yn;Ω]=H[Yn]\N{MINUS SIGN}H[Yn\N{DIVIDES}Ω]" in api["docs/api/information.html"].formulas
     for place, page in api.items():
+        assert page.open == 0, f"{place}: a <div> is not closed"
         left = re.search(r"\\[a-z]+|:math:|Omega|omega_|\bsum_|\b[HI]\[Y|\^", page.text)
         assert left is None, (place, page.text[max(0, left.start() - 60) : left.end() + 60])
 

@@ -8,26 +8,27 @@ from docutils.utils.math import MathError
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.util import logging
+from sphinx.writers.html5 import HTML5Translator
 
 logger = logging.getLogger(__name__)
 
 
-def visit_inline(self, node: nodes.math) -> None:
-    append(self, node, as_block=False)
+def mathml(node: nodes.Element, *, as_block: bool) -> str:
+    try:
+        return tex2mathml(node.astext(), as_block=as_block)
+    except MathError as error:
+        logger.warning("formula: %s: %s", error, node.astext(), location=node)
+        return ""
 
 
-def visit_block(self, node: nodes.math_block) -> None:
-    self.body.append('<div class="math">')
-    append(self, node, as_block=True)
-    self.body.append("</div>\n")
+def visit_inline(self: HTML5Translator, node: nodes.math) -> None:
+    self.body.append(mathml(node, as_block=False))
     raise nodes.SkipNode
 
 
-def append(self, node: nodes.Element, *, as_block: bool) -> None:
-    try:
-        self.body.append(tex2mathml(node.astext(), as_block=as_block))
-    except MathError as error:
-        logger.warning("formula: %s: %s", error, node.astext(), location=node)
+def visit_block(self: HTML5Translator, node: nodes.math_block) -> None:
+    formula = mathml(node, as_block=True)
+    self.body.append(f'<div style="overflow-x: auto; overflow-y: hidden">{formula}</div>\n')  # phones are narrow
     raise nodes.SkipNode
 
 
