@@ -19,7 +19,7 @@ PUBLIC = ["acquisition", "information", "posteriors", "posteriors.mc_dropout", "
 #: These have no `__all__`: what they define, without an underscore, is public.
 DEFINE = ["training", "evaluation", "predicting", "devices", "errors"]
 DEFINE += [f"compatibility.{door}" for door in ("batchbald_redux", "baal", "skactiveml")]
-MOST_BYTES = 500_000  # of a page with all that it loads, but for pictures
+MOST_BYTES = 300_000  # of a page with all that it loads, but for pictures
 
 
 class Page(HTMLParser):
@@ -38,10 +38,11 @@ class Page(HTMLParser):
         if tag in ("math", "script", "style"):
             self._inside = tag
             self.formulas += [""] if tag == "math" else []
-        if tag == "a" and values.get("href"):
-            self.links.append(values["href"])
-        if values.get("src") or (tag == "link" and values.get("href")):
-            self.loaded.append(values.get("src") or values["href"])
+        if values.get("href"):
+            loads = values.get("rel") in ("stylesheet", "icon", "preload")
+            (self.loaded if loads else self.links).append(values["href"])
+        if values.get("src"):
+            self.loaded.append(values["src"])
 
     def handle_endtag(self, tag):
         self.open -= tag == "div"
