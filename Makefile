@@ -79,7 +79,7 @@ OLDER ?=
 POINTS ?= 60000
 
 bench: $(INSTALLED)  ## ten minutes of all benchmarks, printed beside the last ones on record of the same processor (nothing else may run)
-	$(BIN)/python scripts/bench_acquisition.py --quick --data $(DATA) --pool $(POINTS) --output $(BENCH)/bench_acquisition
+	$(BIN)/python scripts/bench_acquisition.py --quick --repeats 3 --data $(DATA) --pool $(POINTS) --output $(BENCH)/bench_acquisition
 	$(BIN)/python scripts/bench_methods.py --quick --data $(DATA) --pool $(POINTS) --output $(BENCH)/bench_methods
 	$(BIN)/python scripts/bench_large_pools.py --quick --points $(POINTS) --output $(BENCH)/bench_large_pools
 	$(BIN)/python scripts/bench_inference.py --quick --repeats 1 --data $(DATA) --output $(BENCH)/bench_inference
