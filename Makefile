@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo figures reproduce studies test test-slow fuzz lint dist clean
+.PHONY: help setup demo figures reproduce studies test test-slow fuzz bench lint docs dist clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -72,15 +72,34 @@ test-slow: $(INSTALLED)  ## run the slow tests: kills, sweeps of several process
 fuzz: $(INSTALLED)  ## try thousands of random settings, files and tensors, and count how they end (some 10 minutes)
 	$(BIN)/python -m pytest tests/test_fuzz.py --hypothesis-profile=fuzz
 
+# What `bench` measures into, the checkout of an older commit that it measures beside (none: that part is left out), and
+# sizes: 60,000 points, as on record.
+BENCH ?= runs/bench
+OLDER ?=
+POINTS ?= 60000
+
+bench: $(INSTALLED)  ## ten minutes of all benchmarks, printed beside the last ones on record of the same processor (nothing else may run)
+	$(BIN)/python scripts/bench_acquisition.py --quick --repeats 3 --data $(DATA) --pool $(POINTS) --output $(BENCH)/bench_acquisition
+	$(BIN)/python scripts/bench_methods.py --quick --data $(DATA) --pool $(POINTS) --output $(BENCH)/bench_methods
+	$(BIN)/python scripts/bench_large_pools.py --quick --points $(POINTS) --output $(BENCH)/bench_large_pools
+	$(BIN)/python scripts/bench_inference.py --quick --repeats 1 --data $(DATA) --output $(BENCH)/bench_inference
+	$(BIN)/python scripts/bench_sharing.py --quick --epochs 6 --output $(BENCH)/bench_sharing
+	$(if $(OLDER),$(BIN)/python scripts/bench_beside.py $(OLDER) --quick --repeats 1 --data $(DATA) --output $(BENCH)/bench_beside)
+	$(BIN)/python scripts/speed_record.py $(BENCH)
+
 lint: $(INSTALLED)  ## check style, formatting and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(INSTALLED)  ## make the documentation as a site in docs/_build/html, without a network; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -c docs -d docs/_build/doctrees . docs/_build/html
+	@echo "docs/_build/html/index.html"
 
 dist: $(INSTALLED)  ## build the wheel and the sdist in dist/, and check them
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation
 	$(BIN)/python -m twine check --strict dist/*
 
-clean:  ## remove the environment, dist/ and caches; runs/ and data/ stay
-	rm -rf $(VENV) dist build .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info
+clean:  ## remove the environment, dist/, the site and caches; runs/ and data/ stay
+	rm -rf $(VENV) dist build docs/_build .pytest_cache .hypothesis .ruff_cache .mypy_cache *.egg-info

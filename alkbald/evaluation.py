@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from alkbald.information import mean_log_probs
 from alkbald.posteriors.base import Posterior
 
-#: Bins of confidence, of equal width: [Guo2017]'s.
+#: Bins of confidence, of equal width, as in [Guo2017].
 BINS = 15
 
 
@@ -45,7 +45,7 @@ class Evaluation:
 
     @property
     def nll(self) -> float:
-        """Mean of -log p(label); nats."""
+        r"""Mean of :math:`-\log p(y_n \mid x_n)`, of the labels; nats."""
         return F.nll_loss(self.log_probs, self.labels).item()
 
     @property
@@ -69,7 +69,9 @@ def evaluate(
     generator: Generator,
     precision: str = "fp32",
 ) -> Evaluation:
-    """The mean predictive, 1/K sum_k p(y | x, omega_k), beside the labels: its accuracy, likelihood and calibration.
+    r"""The mean predictive beside the labels: its accuracy, likelihood and calibration.
+
+    .. math:: p(y \mid x) = \frac{1}{K} \sum_k p(y \mid x, \omega_k)
 
     Args:
         posterior: fitted.
@@ -86,10 +88,12 @@ def evaluate(
 
 
 def expected_calibration_error(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"], bins: int = BINS) -> float:
-    """sum_b |I_b| / N |accuracy(I_b) - confidence(I_b)|, between 0 and 1. [Guo2017, equation 3]
+    r"""How far confidence is from accuracy, between 0 and 1. [Guo2017, equation 3]
 
-    An input's confidence is the probability of its likeliest class. I_b are the inputs whose confidence is in
-    ((b - 1) / bins, b / bins]; accuracy and confidence of a bin are means over its inputs.
+    .. math:: \sum_b \frac{|I_b|}{N} \, |\text{accuracy}(I_b) - \text{confidence}(I_b)|
+
+    An input's confidence is the probability of its likeliest class. :math:`I_b` are the inputs whose confidence is
+    above (b - 1) / bins and at most b / bins; accuracy and confidence of a bin are means over its inputs.
 
     Args:
         log_probs: natural log, N at least 1.
@@ -105,7 +109,9 @@ def expected_calibration_error(log_probs: Float[Tensor, "N C"], labels: Int[Tens
 
 
 def brier_score(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"]) -> float:
-    """1/N sum_n sum_y (p(y | x_n) - [y = y_n])^2, between 0 and 2. [Brier1950]
+    r"""The squared distance from the labels, between 0 and 2. [Brier1950]
+
+    .. math:: \frac{1}{N} \sum_n \sum_y \left( p(y \mid x_n) - [y = y_n] \right)^2
 
     Args:
         log_probs: natural log, N at least 1.

@@ -19,7 +19,9 @@ def bald(
     generator: Generator | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """The B points of highest I[Y_n; Omega] = H[Y_n] - H[Y_n | Omega]. [Kirsch2023, equation 1 and 1-BALD]
+    r"""The B points of highest mutual information. [Kirsch2023, equation 1 and 1-BALD]
+
+    .. math:: I[Y_n; \Omega] = H[Y_n] - H[Y_n \mid \Omega]
 
     Args:
         log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).

@@ -36,7 +36,7 @@ class Batch:
 
     @property
     def joint_mutual_information(self) -> float:
-        """I[Y_1, .., Y_B; Omega], evaluated apart from the method's own score; nats."""
+        r""":math:`I[Y_1, \ldots, Y_B; \Omega]`, evaluated apart from the method's own score; nats."""
         return self._joint[0]
 
     @property
@@ -52,7 +52,7 @@ class Batch:
 
     @property
     def total_correlation(self) -> float:
-        """Sum of the points' own mutual informations less the joint one: what 1-BALD counts twice. Nats."""
+        """Sum of the points' own mutual informations less the joint one, which 1-BALD counts twice. Nats."""
         return total_correlation(self.log_probs, self.joint_mutual_information)
 
     @property

@@ -47,19 +47,19 @@ def batchbald(
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """Greedily maximises I[Y_1, .., Y_B; Omega]. [Kirsch2019, algorithm 1; Kirsch2023, equation 2]
+    r"""Greedily maximises :math:`I[Y_1, \ldots, Y_B; \Omega]`. [Kirsch2019, algorithm 1; Kirsch2023, equation 2]
 
     The gain of n given the picks S is the conditional mutual information
 
-        I[Y_n; Omega | Y_S] = sum_y P(Y_S = y) ( H[Y_n | y] - H[Y_n | Omega, y] )
+    .. math:: I[Y_n; \Omega \mid Y_S] = \sum_y P(Y_S = y) \left( H[Y_n \mid y] - H[Y_n \mid \Omega, y] \right)
 
     over the outcomes y of the batch (`particles.OutcomeParticles`): exact while the outcomes that matter number at
-    most `max_particles` (C^(B-1) always suffices), a resampling without bias beyond (to fewer particles once the
-    remaining entropy is below 0.2 nats, where that keeps the error of a gain as small). Both entropies are taken under
-    the same particles, so a gain is a proper mutual information, at most their remaining entropy; and resampling keeps
-    the remaining entropy. So scores never fall and never pass log K.
+    most `max_particles` (:math:`C^{B-1}` always suffices), a resampling without bias beyond (to fewer particles once
+    the remaining entropy is below 0.2 nats, where that keeps the error of a gain as small). Both entropies are taken
+    under the same particles, so a gain is a proper mutual information, at most their remaining entropy; and resampling
+    keeps the remaining entropy. So scores never fall and never pass log K.
 
-    The greedy step is exact with respect to the particles. Gains never grow with S (given Omega, labels are
+    The greedy step is exact with respect to the particles. Gains never grow with S (given :math:`\Omega`, labels are
     independent), so a point's last gain bounds its next [Minoux1978]; and a state of merged particles bounds the gains
     of the full one. Most points are ruled out by a bound, and few need the full state.
 

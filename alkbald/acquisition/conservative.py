@@ -28,19 +28,19 @@ def conservative_bald(
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """Highest BALD first, leaving out whatever depends too much on what was picked. [Kirsch2023, section 4]
+    r"""Highest BALD first, leaving out whatever depends too much on what was picked. [Kirsch2023, section 4]
 
-    In descending order of I[Y_n; Omega], a point is taken if I[Y_n; Y_i] <= threshold for every pick i, until the batch
-    is full or no point is left.
+    In descending order of :math:`I[Y_n; \Omega]`, a point is taken if :math:`I[Y_n; Y_i] \le \text{threshold}` for
+    every pick i, until the batch is full or no point is left.
 
-    Without a threshold, a budget, as the paper has it: the largest I[Y_i; Y_j] of two points of the batch (read here as
-    the B points of highest BALD) is what the whole batch may depend on itself (read here as the sum over its pairs): a
-    point is taken if sum_{i<j} I[Y_i; Y_j] over the batch with it does not exceed the budget. (The sum is what 2-BALD
-    takes off; the first two points of highest BALD always fit.)
+    Without a threshold, a budget, as the paper has it: the largest :math:`I[Y_i; Y_j]` of two points of the batch (read
+    here as the B points of highest BALD) is what the whole batch may depend on itself (read here as the sum over its
+    pairs): a point is taken if :math:`\sum_{i<j} I[Y_i; Y_j]` over the batch with it does not exceed the budget. (The
+    sum is what 2-BALD takes off; the first two points of highest BALD always fit.)
 
-    Labels depend on each other through Omega alone, so I[Y_n; Y_i] <= I[Y_n; Omega]: a point of BALD below the
-    threshold is never left out, and a batch would go on with what teaches nothing. `min_bald` ends it there. The point
-    of highest BALD is always taken.
+    Labels depend on each other through :math:`\Omega` alone, so :math:`I[Y_n; Y_i] \le I[Y_n; \Omega]`: a point of BALD
+    below the threshold is never left out, and a batch would go on with what teaches nothing. `min_bald` ends it there.
+    The point of highest BALD is always taken.
 
     Args:
         log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).

@@ -35,13 +35,14 @@ def dynamic_bald(
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """2-BALD's batch, ended where the first criterion says that it is no longer to be trusted. [Kirsch2023, section 2]
+    r"""2-BALD's batch, ended where the first criterion says that it is no longer to be trusted. [Kirsch2023, section 2]
 
-    With a_k(b) the k-BALD score of the first b picks and I(b) their joint mutual information, the batch ends
+    With :math:`a_k(b)` the k-BALD score of the first b picks and :math:`I(b)` their joint mutual information, the batch
+    ends
 
-    - divergence: before the first b with |a_3(b) - a_2(b)| > divergence * |a_2(b)|;
-    - non_positive: before the first b with a_2(b) <= a_2(b - 1);
-    - share_of_log_k: with the first b with I(b) >= share_of_log_k * log K (not at K = 1);
+    - `divergence`: before the first b with :math:`|a_3(b) - a_2(b)| > \text{divergence} \cdot |a_2(b)|`;
+    - `non_positive`: before the first b with :math:`a_2(b) \le a_2(b - 1)`;
+    - `share_of_log_k`: with the first b with :math:`I(b) \ge \text{share} \cdot \log K` (not at K = 1);
 
     the first two by more than rounding.
 
@@ -159,10 +160,14 @@ def positive_bald(
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """2-BALD's batch, ended before the first b with a_2(b) <= a_2(b - 1) (or hardly more): one of `dynamic_bald`'s.
+    r"""2-BALD's batch, ended before the first pick that does not raise its score: one criterion of `dynamic_bald`.
 
-    A gain of 2-BALD is I[Y_n; Omega] - sum over the picks i of I[Y_n; Y_i]: the batch ends once every point of the pool
-    shares more with the picks, pair by pair, than it has to tell. No more than 2-BALD is computed.
+    With S the picks, a gain of 2-BALD is
+
+    .. math:: a_2(b) - a_2(b - 1) = I[Y_n; \Omega] - \sum_{i \in S} I[Y_n; Y_i]
+
+    The batch ends once every point of the pool shares more with the picks, pair by pair, than it has to tell (or hardly
+    less). No more than 2-BALD is computed.
     [Kirsch2023, figure 3: the scores turn negative]
 
     Args, returns and raises: those of `dynamic_bald`.
@@ -190,12 +195,15 @@ def adaptive_kbald(
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """k-BALD of the lowest order whose score is near what its batch is really worth. [Kirsch2023, sections 1 and 4]
+    r"""k-BALD of the lowest order whose score is near what its batch is really worth. [Kirsch2023, sections 1 and 4]
 
-    The order is raised from 2 while |a_k - I| > tolerance * I, with a_k the batch's k-BALD score and I its joint mutual
-    information (exact for few points, else the mean over simulated outcomes: what the particle estimate of BatchBALD
-    tends to, evaluated of this batch). If no order that the budgets allow comes near, the one that comes nearest is
-    taken.
+    The order is raised from 2 while
+
+    .. math:: |a_k - I| > \text{tolerance} \cdot I,
+
+    with :math:`a_k` the batch's k-BALD score and I its joint mutual information (exact for few points, else the mean
+    over simulated outcomes: what the particle estimate of BatchBALD tends to, evaluated of this batch). If no order
+    that the budgets allow comes near, the one that comes nearest is taken.
 
     Args:
         log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).

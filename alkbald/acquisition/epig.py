@@ -28,12 +28,15 @@ def epig(
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """The B points of highest E_{x*} I[Y_n; Y*], the expected predictive information gain. [BickfordSmith2023]
+    r"""The B points of highest :math:`E_{x^*} I[Y_n; Y^*]`, expected predictive information gain. [BickfordSmith2023]
 
-    The targets x* are the inputs that will have to be predicted. If none are given, the pool stands for them: they are
-    points of it, drawn at random. With p(y, y*) = 1/K sum_k p(y | x_n, omega_k) p(y* | x*, omega_k),
+    The targets :math:`x^*` are the inputs that will have to be predicted. If none are given, the pool stands for them:
+    they are points of it, drawn at random. Of one target,
 
-        I[Y_n; Y*] = H[Y_n] + H[Y*] - H[Y_n, Y*] = H[Y_n] - H[Y_n | Y*].
+    .. math::
+
+        I[Y_n; Y^*] = H[Y_n] - H[Y_n \mid Y^*],
+        \qquad p(y, y^*) = \frac{1}{K} \sum_k p(y \mid x_n, \omega_k) \, p(y^* \mid x^*, \omega_k)
 
     Args:
         log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).

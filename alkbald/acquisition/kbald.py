@@ -32,18 +32,21 @@ def kbald(
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """Greedily maximises sum_i I[Y_i; Omega] - sum_{i<j} I[Y_i; Y_j] + ..., up to terms of `order`.
+    r"""Greedily maximises inclusion-exclusion's terms up to those of `order` points. [Kirsch2023, equation 6]
 
-    [Kirsch2023, equation 6]
+    .. math:: \sum_i I[Y_i; \Omega] - \sum_{i<j} I[Y_i; Y_j] + \sum_{i<j<l} I[Y_i; Y_j; Y_l] - \ldots
 
-    The gain of n given the picks S, from equation (6), is
+    The gain of n given the picks S, from equation (6), is a sum of interaction informations; k is the order:
 
-        I[Y_n; Omega] + sum_{T subset S, 1 <= |T| < order} (-1)^|T| I[Y_T; Y_n]         (interaction information)
+    .. math:: I[Y_n; \Omega] + \sum_{T \subseteq S,\ 1 \le |T| < k} (-1)^{|T|} I[Y_T; Y_n]
 
-    An interaction information is itself an alternating sum of I[Y_U; Y_n] over the non-empty subsets U of T, with Y_U
-    taken jointly. Collecting the subsets of one size u leaves, with s = |S| and the alternating sums in closed form,
+    An interaction information is itself an alternating sum of :math:`I[Y_U; Y_n]` over the non-empty subsets U of T,
+    with :math:`Y_U` taken jointly. Collecting the subsets of one size u leaves, with :math:`s = |S|` and the
+    alternating sums in closed form,
 
-        I[Y_n; Omega] - sum_u (-1)^(order-1-u) binom(s-u-1, order-1-u) sum_{U subset S, |U| = u} I[Y_U; Y_n]
+    .. math::
+
+        I[Y_n; \Omega] - \sum_u (-1)^{k-1-u} \binom{s-u-1}{k-1-u} \sum_{U \subseteq S,\ |U| = u} I[Y_U; Y_n]
 
     (coefficient 1 at u = s): one vector [N] a subset size is all that is kept; a pick adds only the subsets with it.
     `order` 1 is top-k BALD; `order` >= B is exact BatchBALD. Scores may fall and become negative: that is the method.

@@ -30,7 +30,9 @@ def large_batchbald(
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """Greedy on sum_i I[Y_i; Omega] - sum_{i<j} I[Y_i; Y_j]: `kbald` of order 2. [Rubashevskii2023]
+    r"""Pairs of points in place of all of them: `kbald` of order 2. [Rubashevskii2023]
+
+    .. math:: \sum_i I[Y_i; \Omega] - \sum_{i<j} I[Y_i; Y_j]
 
     Arguments, result (scores in nats) and errors as of `kbald`.
     """
@@ -46,10 +48,14 @@ def power_large_batchbald(
     memory_budget: int | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """Large BatchBALD with points drawn: each next one with probability proportional to max(gain, 0)^beta.
+    r"""Large BatchBALD with points drawn: each next one with probability proportional to :math:`\max(g_n, 0)^\beta`.
 
-    The gain is what Large BatchBALD would add, I[Y_n; Omega] - sum_{i in batch} I[Y_i; Y_n]. Once no gain is positive,
-    the largest is taken. [Rubashevskii2023], with the differences that the head of this module lists.
+    The gain :math:`g_n` is what Large BatchBALD would add to the picks S:
+
+    .. math:: g_n = I[Y_n; \Omega] - \sum_{i \in S} I[Y_i; Y_n]
+
+    Once no gain is positive, the largest is taken. [Rubashevskii2023], with the differences that the head of this
+    module lists.
 
     Args:
         log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).

@@ -26,7 +26,8 @@ def power_bald(
     generator: Generator,
     device: torch.device | None = None,
 ) -> Batch:
-    """B points without replacement, with probability proportional to BALD^beta. [Kirsch2021, PowerBALD]
+    r"""B points without replacement, with probability proportional to :math:`I[Y_n; \Omega]^\beta`.
+    [Kirsch2021, PowerBALD]
 
     Args:
         log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
@@ -52,7 +53,8 @@ def softmax_bald(
     generator: Generator,
     device: torch.device | None = None,
 ) -> Batch:
-    """B points without replacement, with probability proportional to exp(beta BALD). [Kirsch2021, SoftmaxBALD]
+    r"""B points without replacement, with probability proportional to :math:`e^{\beta I[Y_n; \Omega]}`.
+    [Kirsch2021, SoftmaxBALD]
 
     BALD is hardly above one nat with ten classes, so beta = 1 prefers no point to another by much more than e.
 
@@ -69,8 +71,8 @@ def softrank_bald(
     generator: Generator,
     device: torch.device | None = None,
 ) -> Batch:
-    """B points without replacement, with probability proportional to rank^-beta, ranks from 1 in descending order of
-    BALD. [Kirsch2021, SoftrankBALD]
+    r"""B points without replacement, with probability proportional to :math:`\text{rank}^{-\beta}`, with ranks
+    from 1 in descending order of BALD. [Kirsch2021, SoftrankBALD]
 
     Arguments, result and errors as of `power_bald`.
     """

@@ -22,7 +22,7 @@ def entropy(
     generator: Generator | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """The B points of highest H[Y_n], the entropy of the mean predictive. [Settles2009]
+    """The B points of highest :math:`H[Y_n]`, the entropy of the mean predictive. [Settles2009]
 
     Args:
         log_probs: natural log-probabilities [N, K, C], in memory or not (see `predictions`).
@@ -48,7 +48,7 @@ def variation_ratios(
     generator: Generator | None = None,
     device: torch.device | None = None,
 ) -> Batch:
-    """The B points of highest 1 - max_y p(y | x_n), of the mean predictive. [Freeman1965]
+    r"""The B points of highest :math:`1 - \max_y p(y \mid x_n)`, of the mean predictive. [Freeman1965]
 
     Arguments and errors as of `entropy`; the score is the sum of the points' variation ratios, without a unit.
     """

@@ -41,9 +41,9 @@ class BatchHeuristic(AbstractHeuristic):
     def compute_score(
         self, predictions: np.ndarray | list[np.ndarray], target_predictions: np.ndarray | None = None
     ) -> np.ndarray:
-        """Scores [N] whose descending order is the ranking: B for the first pick, down to 1 for the last.
+        r"""Scores [N] whose descending order is the ranking: B for the first pick, down to 1 for the last.
 
-        The other points have less than 1: their mutual information I[Y_n; Omega], divided by 1 + log C.
+        The other points have less than 1: their mutual information :math:`I[Y_n; \Omega]`, divided by 1 + log C.
 
         Args:
             predictions: [N, C, K], probabilities or logits. As everywhere in baal, they count as logits unless all are

@@ -36,7 +36,7 @@ def get_batchbald_batch(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> CandidateBatch:
-    """Greedily maximises I[Y_1, .., Y_B; Omega] (`acquisition.batchbald`).
+    r"""Greedily maximises :math:`I[Y_1, \ldots, Y_B; \Omega]` (`acquisition.batchbald`).
 
     Args:
         log_probs_N_K_C: natural log-probabilities.
@@ -67,7 +67,7 @@ def get_bald_batch(
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> CandidateBatch:
-    """The B points of highest I[Y_n; Omega] (`acquisition.bald`).
+    r"""The B points of highest :math:`I[Y_n; \Omega]` (`acquisition.bald`).
 
     Args:
         log_probs_N_K_C, batch_size, dtype, device: as of `get_batchbald_batch`.

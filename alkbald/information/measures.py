@@ -1,7 +1,8 @@
-"""Entropies and mutual informations of MC predictions: pure tensor mathematics, in nats.
+r"""Entropies and mutual informations of MC predictions: pure tensor mathematics, in nats.
 
-Axes: N pool points, K MC samples omega_1..omega_K (equally likely: the empirical posterior), C classes, B points of a
-batch. Input is always `log_probs[n, k, y] = log p(y | x_n, omega_k)`, natural logarithm.
+Axes: N pool points, K MC samples :math:`\omega_1, \ldots, \omega_K` (equally likely: the empirical posterior), C
+classes, B points of a batch. Input is always ``log_probs[n, k, y]``, which is :math:`\log p(y \mid x_n, \omega_k)`,
+natural logarithm.
 
 References:
     [Houlsby2011] Houlsby et al. Bayesian active learning for classification and preference learning (BALD).
@@ -24,22 +25,28 @@ _SIMULATED_AT_ONCE = 2**17
 
 
 def mean_log_probs(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, "N C"]:
-    """Log of the mean predictive, log 1/K sum_k p(y | x_n, omega_k) (not the mean of logarithms)."""
+    r"""Log of the mean predictive, not the mean of logarithms.
+
+    .. math:: \log \frac{1}{K} \sum_k p(y \mid x_n, \omega_k)
+    """
     return log_probs.logsumexp(1) - math.log(log_probs.shape[1])
 
 
 def marginal_entropy(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]:
-    """H[Y_n], the entropy of the mean predictive."""
+    """:math:`H[Y_n]`, the entropy of the mean predictive."""
     return entropy(check_probabilities(log_probs).mean(1))
 
 
 def conditional_entropy(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]:
-    """H[Y_n | Omega] = 1/K sum_k H[p(. | x_n, omega_k)]."""
+    r""":math:`H[Y_n \mid \Omega] = \frac{1}{K} \sum_k H[p(\cdot \mid x_n, \omega_k)]`."""
     return entropy(check_probabilities(log_probs)).mean(1)
 
 
 def mutual_information(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]:
-    """I[Y_n; Omega] = H[Y_n] - H[Y_n | Omega], the BALD score. [Houlsby2011; Kirsch2023, equation 1]"""
+    r"""The BALD score. [Houlsby2011; Kirsch2023, equation 1]
+
+    .. math:: I[Y_n; \Omega] = H[Y_n] - H[Y_n \mid \Omega]
+    """
     return marginal_entropy(log_probs) - conditional_entropy(log_probs)
 
 
@@ -50,11 +57,14 @@ def joint_mutual_information(
     num_outcomes: int = 20_000,
     generator: Generator | None = None,
 ) -> tuple[float, float]:
-    """I[Y_1, .., Y_B; Omega] of a batch, and the standard error of the estimate. [Kirsch2023, equation 2]
+    r""":math:`I[Y_1, \ldots, Y_B; \Omega]` of a batch, and the standard error of the estimate. [Kirsch2023, equation 2]
 
-    Exact, by enumeration, while the C^B outcomes number at most `max_outcomes`. Beyond, the mean over simulated
-    outcomes y (omega_k at random, then y_i ~ p(. | x_i, omega_k)) of log K - H[P(omega | y)]: without bias, never above
-    log K.
+    Exact, by enumeration, while the :math:`C^B` outcomes number at most `max_outcomes`. Beyond, the mean of
+
+    .. math:: \log K - H[P(\omega \mid y)]
+
+    over simulated outcomes y (:math:`\omega_k` at random, then :math:`y_i \sim p(\cdot \mid x_i, \omega_k)`): without
+    bias, never above log K.
 
     Args:
         log_probs: of the batch's points; B = 0 is the empty batch.
@@ -83,7 +93,7 @@ def joint_mutual_information_of_prefixes(
     num_outcomes: int = 20_000,
     generator: Generator | None = None,
 ) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
-    """I[Y_1, .., Y_b; Omega] of the first b points of a batch, for b = 1, .., B, and the standard errors.
+    r""":math:`I[Y_1, \ldots, Y_b; \Omega]` of the first b points of a batch, for b = 1, .., B, and the standard errors.
 
     One enumeration and one simulation serve all prefixes, so the cost grows with B and not with its square. Prefixes of
     at most `max_outcomes` outcomes are exact. The others are estimated from the same simulated outcomes of the whole
@@ -178,7 +188,9 @@ def _simulated_information(
 
 
 def pairwise_mutual_information(point: Float[Tensor, "K C"], log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, " N"]:
-    """I[Y_point; Y_n] = H[Y_n] - H[Y_n | Y_point] of one point with every point: 2-BALD's pairwise terms. [Kirsch2023]
+    r"""2-BALD's pairwise terms, of one point i with every point n. [Kirsch2023]
+
+    .. math:: I[Y_i; Y_n] = H[Y_n] - H[Y_n \mid Y_i]
 
     Args:
         point: log_probs of the one point.
@@ -190,12 +202,14 @@ def pairwise_mutual_information(point: Float[Tensor, "K C"], log_probs: Float[Te
 
 
 def interaction_information(log_probs: Float[Tensor, "B K C"]) -> float:
-    """I[Y_1; ..; Y_B] = sum over non-empty T of (-1)^(|T|+1) H[Y_T], by enumeration. [Kirsch2023, equation 4]
+    r"""By enumeration, the sum over the non-empty sets T of the B points. [Kirsch2023, equation 4]
+
+    .. math:: I[Y_1; \ldots; Y_B] = \sum_T (-1)^{|T|+1} H[Y_T]
 
     One point: its entropy; two: their mutual information; of more, it can be negative.
 
     Args:
-        log_probs: of a few points: the cost grows as (C + 1)^B.
+        log_probs: of a few points: the cost grows as :math:`(C + 1)^B`.
     """
     probs = check_probabilities(log_probs).double()
     # The tables of all subsets T, [C^|T|, K], built point by point: each either joins a subset or does not.
@@ -206,7 +220,9 @@ def interaction_information(log_probs: Float[Tensor, "B K C"]) -> float:
 
 
 def total_correlation(log_probs: Float[Tensor, "B K C"], joint_information: float) -> float:
-    """TC[Y_1; ..; Y_B] = sum_i I[Y_i; Omega] - I[Y_1, .., Y_B; Omega], what 1-BALD counts twice. [Kirsch2023]
+    r"""What 1-BALD counts twice. [Kirsch2023]
+
+    .. math:: TC[Y_1; \ldots; Y_B] = \sum_i I[Y_i; \Omega] - I[Y_1, \ldots, Y_B; \Omega]
 
     Args:
         log_probs: of the batch's points.

@@ -1,11 +1,11 @@
-"""A posterior: what acquisition, evaluation and the loop ask of a model, whichever it is.
+r"""A posterior: what acquisition, evaluation and the loop ask of a model, whichever it is.
 
 Axes: N inputs, V inputs of validation, K MC samples (posterior samples), C classes.
 
 A posterior is made with fresh weights, fitted by `alkbald.training.fit`, and asked for log-probabilities under K
-samples omega_1, .., omega_K of its weights. The samples are *consistent*: sample k is one function of all inputs. Only
-then do joint predictions of several inputs mean something, and with them the joint mutual information that BatchBALD
-needs. [Kirsch2019]
+samples :math:`\omega_1, \ldots, \omega_K` of its weights. The samples are *consistent*: sample k is one function of
+all inputs. Only then do joint predictions of several inputs mean something, and with them the joint mutual information
+that BatchBALD needs. [Kirsch2019]
 
 References:
     [Kirsch2019] Kirsch, van Amersfoort and Gal. BatchBALD.
@@ -137,7 +137,7 @@ class Posterior(nn.Module, ABC):
         memory_budget: int | None = None,
         progress: Callable[[Iterable[Tensor]], Iterable[Tensor]] = iter,
     ) -> Float[Tensor, "N K C"]:
-        """Log-probabilities of every input under K samples of the weights: log p(y | x_n, omega_k).
+        r"""Log-probabilities of every input under K samples of the weights: :math:`\log p(y \mid x_n, \omega_k)`.
 
         The samples are drawn once for all inputs; how inputs are chunked changes results by rounding at most. On a GPU
         that runs out of memory, chunks are halved until they fit, and a warning is logged.

@@ -1,10 +1,14 @@
-"""A network whose last layer alone is Bayesian, by a Laplace approximation.
+r"""A network whose last layer alone is Bayesian, by a Laplace approximation.
 
 Axes: N inputs, V inputs of validation, K samples of the last layer, F features that it reads, C classes.
 
 The network is trained as usual. Then the posterior of the last layer's weights w is approximated by a Gaussian around
-the trained ones, w*: N(w*, (H + prior precision I)^-1). H is the Hessian of the loss at w*, as a Kronecker product of
-its generalised Gauss-Newton matrix. `laplace-torch` computes it. [Daxberger2021]
+the trained ones, :math:`w^*`, with the prior precision :math:`\lambda`:
+
+.. math:: \mathcal{N}(w^*, (H + \lambda I)^{-1})
+
+H is the Hessian of the loss at :math:`w^*`, as a Kronecker product of its generalised Gauss-Newton matrix.
+`laplace-torch` computes it. [Daxberger2021]
 
 References:
     [Daxberger2021] Daxberger, Kristiadi, Immer, Eschenhagen, Bauer and Hennig. Laplace redux: effortless Bayesian deep

@@ -42,7 +42,7 @@ class Stage(nn.Module):
 
     @property
     def units(self) -> int:
-        """Number of output units U: channels of a convolution, features of a linear layer."""
+        """Number of output units U (channels of a convolution, features of a linear layer)."""
         return self.layer.weight.shape[0]
 
     @property
