@@ -69,8 +69,11 @@ def run(settings: Settings, *, job: int = 0) -> Run:
         with _named("warm-up"):
             _warm_up(settings, data)
         labelled = data.initial + recorded_positions(record.folder, record.rounds, record.acquired, data)
-        bars = partial(RunProgress, record.rounds, settings.max_labels, settings.acq_size, shown=settings.progress)
-        with Follower(record, partial(pool_images, lambda: data)) as follower, bars() as progress:
+        sizes = len(data.initial), settings.max_labels, settings.acq_size
+        with (
+            Follower(record, partial(pool_images, lambda: data)) as follower,
+            RunProgress(record.rounds, *sizes, shown=settings.progress) as progress,
+        ):
             while not record.is_complete:
                 row, acquired, epochs = active_learning_round(settings, data, labelled, len(record.rounds), progress)
                 labelled += [point["pool_position"] for point in acquired]
@@ -107,7 +110,7 @@ def active_learning_round(
         number: of the round, from 0; all randomness is derived from it and the seed.
         progress: is told of the parts, and shows them; None: nothing is shown.
     """
-    progress = progress or RunProgress([], settings.max_labels, settings.acq_size, shown=False)
+    progress = progress or RunProgress([], len(labelled), settings.max_labels, settings.acq_size, shown=False)
     clock = Stopwatch(data.pool_inputs.device, progress.begin)
     with clock.measure("training"), _named(f"round {number}"):
         posterior, fitted = train(settings, data, labelled, number, partial(progress.bar, unit="epoch"))

@@ -50,16 +50,17 @@ def seconds_of_round(row: dict[str, str]) -> float:
     return sum(float(row[key]) for key in of_parts if row[key])
 
 
-def labels_to_come(rounds: list[dict[str, str]], max_labels: int, acq_size: int) -> list[float]:
-    """Labels of the rounds that a run still has before it, the last one too.
+def labels_to_come(rounds: list[dict[str, str]], initial: int, max_labels: int, acq_size: int) -> list[float]:
+    """Labels of the round that a run is in, and of those that come after it.
 
     Args:
-        rounds: complete ones, rows of rounds.csv; at least one.
-        acq_size: what is acquired a round until one has acquired; from then on, the mean of what rounds did.
+        rounds: complete ones, rows of rounds.csv. What they acquired on average, the others are taken to acquire.
+        initial, max_labels: labels of the first round, and of the last one at least.
+        acq_size: what a round acquires, as long as none has.
     """
     batches = [int(row["batch"]) for row in rounds if row["batch"]]
     size = sum(batches) / len(batches) if batches else acq_size
-    labels = [int(rounds[-1]["labelled"]) + float(rounds[-1]["batch"] or size)]
+    labels = [float(initial + sum(batches))]
     while labels[-1] < max_labels:
         labels.append(labels[-1] + size)
     return labels
@@ -82,18 +83,17 @@ class RunProgress:
 
     Args:
         rounds: complete ones, rows of rounds.csv; the list grows while the run goes on.
+        initial: labels of the first round.
         max_labels, acq_size: of the run's settings.
         shown: False: nothing is shown. True: bars, where there is a terminal.
     """
 
-    def __init__(self, rounds: list[dict[str, str]], max_labels: int, acq_size: int, *, shown: bool):
-        self._rounds, self._max_labels, self._acq_size = rounds, max_labels, acq_size
+    def __init__(self, rounds: list[dict[str, str]], initial: int, max_labels: int, acq_size: int, *, shown: bool):
+        self._rounds, self._sizes = rounds, (initial, max_labels, acq_size)
         self._disable = None if shown and not _silent else True  # None: where there is no terminal
-        self._bar = tqdm(
-            total=max_labels, disable=self._disable, leave=False, bar_format="{desc} |{bar:20}| {n} of {total} labels"
-        )
-        self._complete = -1
-        self._part = ""
+        form = "{desc} |{bar:20}| {n:.0f} of {total} labels"
+        self._bar = tqdm(total=max_labels, initial=initial, disable=self._disable, leave=False, bar_format=form)
+        self._complete, self._part = -1, "beginning"
         self._begun = self._told = time.monotonic()
 
     def begin(self, part: str) -> None:
@@ -101,8 +101,6 @@ class RunProgress:
         self._part = _PARTS.get(part, part)
         if self._complete != len(self._rounds):
             self._complete, self._begun = len(self._rounds), time.monotonic()
-            if self._rounds:
-                self._bar.n = min(self._next_labels(), self._max_labels)
         self._show()
 
     def bar(self, items: Iterable[_Item], unit: str) -> Iterator[_Item]:
@@ -114,20 +112,18 @@ class RunProgress:
 
     def text(self) -> str:
         """Round, part, and time left once a round is complete."""
-        number = len(self._rounds)
+        labels = labels_to_come(self._rounds, *self._sizes)
+        to_come = f"{len(labels) - 1} to come" if len(labels) > 1 else "the last"
+        text = f"round {len(self._rounds)} ({to_come}): {self._part}"
         if not self._rounds:
-            return f"round {number}: {self._part}"
-        to_come = labels_to_come(self._rounds, self._max_labels, self._acq_size)
-        this, *others = seconds_to_come(self._rounds, to_come)
-        left = max(this - (time.monotonic() - self._begun), 0) + sum(others)
-        return f"round {number} ({len(others)} to come): {self._part}, {duration(left)} left"
-
-    def _next_labels(self) -> int:
-        return int(self._rounds[-1]["labelled"]) + int(self._rounds[-1]["batch"] or 0)
+            return text
+        this, *others = seconds_to_come(self._rounds, labels)
+        return f"{text}, {duration(max(this - (time.monotonic() - self._begun), 0) + sum(others))} left"
 
     def _show(self) -> None:
         self._told = time.monotonic()
         if not self._bar.disable:
+            self._bar.n = min(labels_to_come(self._rounds, *self._sizes)[0], self._bar.total)
             self._bar.set_description_str(self.text())
 
     def __enter__(self) -> "RunProgress":
@@ -155,6 +151,7 @@ class SweepProgress:
         self._bar = tqdm(disable=None if shown else True, leave=False, bar_format="{desc}")
         self._begun = self._last_end = time.monotonic()
         self._ended: list[float] | None = None
+        self._line = ""
 
     def show(self, ended: list[float]) -> None:
         """Shows how far the sweep is.
@@ -167,10 +164,12 @@ class SweepProgress:
             self._ended, self._last_end = ended, time.monotonic()
         if self._bar.disable:
             return
-        if self._beside_bars:
-            self._bar.set_description_str(self.text())
-        elif news:
-            tqdm.write(self.text(), file=sys.stderr)
+        line = self.text()
+        if self._beside_bars and line != self._line:
+            self._bar.set_description_str(line)
+        elif news and not self._beside_bars:
+            tqdm.write(line, file=sys.stderr)
+        self._line = line
 
     def text(self) -> str:
         """Of what was shown last."""

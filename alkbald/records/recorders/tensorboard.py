@@ -1,7 +1,7 @@
 """A run in TensorBoard: RUN/tensorboard. Its event file is written anew, from the record, at every start."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ class TensorBoard:
         for file in path.glob("events.out.tfevents.*"):
             file.unlink()
         # The writer's first event tells a TensorBoard that has shown the old file to forget what it has read.
-        self._writer: Any = SummaryWriter(self.where, purge_step=0)
+        self._writer = cast(Any, SummaryWriter(self.where, purge_step=0))  # its types lack the file's writer
         values = {
             key: value if isinstance(value, (bool, int, float, str)) else str(value) for key, value in settings.items()
         }
