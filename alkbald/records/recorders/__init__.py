@@ -14,13 +14,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
-from alkbald.records.files import Record, replace_file
+from alkbald.records.files import replace_file
 from alkbald.records.locks import locked
 from alkbald.records.recorders.entries import Entry, entries, grid
 from alkbald.records.recorders.tensorboard import TensorBoard
@@ -120,7 +121,7 @@ class Follower:
         """Tells the tracker what has been recorded since."""
         with self._without_harm():
             if self._tracker:
-                for entry in _entries(self._run)[self._told :]:
+                for entry in islice(entries(self._run.record), self._told, None):
                     positions = [int(point["pool_position"]) for point in entry.points]
                     self._tracker.log(entry, grid(self._images(positions)) if positions else None)
                     self._told += 1
@@ -184,10 +185,6 @@ def identity(folder: Path, settings: dict[str, Any]) -> str:
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def _entries(run: Run) -> list[Entry]:
-    return list(entries(Record(run.rounds, run.acquired, run.epochs)))
-
-
 def _tracked(run: Run) -> str:
     """What `TRACKED` says once the tracker has got all of a complete run."""
-    return json.dumps({"recorder": run.settings.recorder, "entries": len(_entries(run))}) + "\n"
+    return json.dumps({"recorder": run.settings.recorder, "entries": sum(1 for _ in entries(run.record))}) + "\n"

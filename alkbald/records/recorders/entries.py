@@ -38,7 +38,7 @@ class Entry:
     place: int
     axis: str
     step: int
-    values: dict[str, float | str]
+    values: dict[str, int | float | str]
     points: list[Row] = field(default_factory=list)
 
 
@@ -65,7 +65,7 @@ def entries(record: Record) -> Iterator[Entry]:
             yield Entry(number * PLACES + _BATCH, LABEL_AXIS, labelled, _values(of_batch, row), points)
 
 
-def _values(columns: dict[str, Column], row: Row) -> dict[str, float | str]:
+def _values(columns: dict[str, Column], row: Row) -> dict[str, int | float | str]:
     """By tag, what the row holds."""
     return {tag: column.type(row[column.name]) for tag, column in columns.items() if row[column.name]}
 
