@@ -4,6 +4,7 @@ the server has not got yet is sent.
 W&B's own step is the entry's place. The charts' axes are `labelled` and `total_epochs`.
 """
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -34,8 +35,8 @@ class WandB:
         entity: str | None,
     ):
         mode = mode or os.environ.get("WANDB_MODE") or "offline"
-        offline = mode != "online"
-        if offline:
+        online = mode == "online"
+        if not online:
             os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it reports its own errors over the network
             for old in folder.glob(f"wandb/offline-run-*-{identity}"):
                 shutil.rmtree(old)
@@ -53,11 +54,19 @@ class WandB:
             config=settings,
             allow_val_change=True,
             mode=cast(Any, mode),  # W&B refuses what is no mode
-            resume=None if offline else "allow",
-            settings=wandb.Settings(console="off", silent=True, init_timeout=_PATIENCE, finish_timeout=_PATIENCE),
+            resume="allow" if online else None,
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                init_timeout=_PATIENCE,
+                finish_timeout=_PATIENCE,
+                finish_timeout_raises=True,
+            ),
         )
-        self.where = str(Path(self._run.dir).parent if offline else self._run.url)
-        self._known = 0 if offline else self._run.step  # entries before this place are on the server
+        offline_folder = Path(self._run.dir).parent if mode == "offline" else None
+        self.where = str(offline_folder or self._run.url or mode)
+        self._log = offline_folder and offline_folder / "logs" / "debug-internal.log"
+        self._known = self._run.step if online else 0  # entries before this place are on the server
         self._run.define_metric("epochs/*", step_metric=EPOCH_AXIS)
         for group in ("rounds", "seconds", "batch", "acquired"):
             self._run.define_metric(f"{group}/*", step_metric=LABEL_AXIS)
@@ -75,3 +84,7 @@ class WandB:
 
     def close(self) -> None:
         self._run.finish()
+        if self._log:  # W&B's process says there alone that it could not write
+            for line in self._log.read_text().splitlines():
+                if '"level":"ERROR"' in line:
+                    raise OSError(json.loads(line)["msg"])
