@@ -118,7 +118,7 @@ class RunProgress:
         if not self._rounds:
             return text
         this, *others = seconds_to_come(self._rounds, labels)
-        return f"{text}, {duration(max(this - (time.monotonic() - self._begun), 0) + sum(others))} left"
+        return f"{text}, {duration(max(this - (time.monotonic() - self._begun), 0.0) + sum(others))} left"
 
     def _show(self) -> None:
         self._told = time.monotonic()
@@ -182,7 +182,7 @@ class SweepProgress:
         if not worked or not to_come:
             return text
         between = (self._last_end - self._begun) / len(worked)
-        return f"{text}, {duration(max(between * to_come - (time.monotonic() - self._last_end), 0))} left"
+        return f"{text}, {duration(max(between * to_come - (time.monotonic() - self._last_end), 0.0))} left"
 
     def close(self) -> None:
         """Ends the line."""
