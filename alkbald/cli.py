@@ -9,6 +9,7 @@ import alkbald.needs_experiments  # noqa: F401 (says what is missing)
 import atexit
 import difflib
 import json
+import math
 import os
 import re
 import shutil
@@ -16,21 +17,26 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import ValueType
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from tqdm import tqdm
 
+from alkbald import progress
 from alkbald.errors import UserError
 
 #: Packages that read the command line, the configuration files and the launchers' settings.
@@ -142,7 +148,7 @@ def _unknown(key: str) -> str:
     from alkbald.settings import flat_keys  # here: the settings' types bring PyTorch, which takes seconds to import
 
     group, _, own = key.partition(".")
-    if own and group in ("method", "model"):
+    if own and group in ("method", "model", "recorder"):
         return f"unknown setting {key}: the chosen {group} has no such option (see configs/{group}/)"
     close = difflib.get_close_matches(key, flat_keys(), n=1)
     return f"unknown setting {key}; " + (f"did you mean {close[0]}?" if close else f"known: {', '.join(flat_keys())}")
@@ -155,34 +161,52 @@ def job_number() -> int | None:
 
 
 class Sweep(Callback):
-    """Hydra's callback. Runs may be other processes, on other machines that share the output folder: those that fail
-    leave a file there that says why, and the command that started the sweep reads it.
+    """Hydra's callback. Runs may be other processes, on other machines that share the output folder: those that end
+    leave a file there, those that fail another one that says why, and the command that started the sweep reads them.
     """
 
     def __init__(self) -> None:
-        self._failures: Path | None = None
+        self._ends: Path | None = None
         self._watcher: _Watcher | None = None
+        self._run_begun = 0.0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_failures": self._failures, "_watcher": None}  # what a run's process gets
+        return {"_ends": self._ends, "_watcher": None}  # what a run's process gets
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         try:
             folder = Path(config.out).absolute()
             folder.mkdir(parents=True, exist_ok=True)
-            self._failures = Path(tempfile.mkdtemp(prefix=".sweep-", dir=folder))
+            self._ends = Path(tempfile.mkdtemp(prefix=".sweep-", dir=folder))
         except (OSError, TypeError) as error:
             print(f"error: out={config.out}: {error}", file=sys.stderr)
             raise SystemExit(2) from None
-        atexit.register(shutil.rmtree, self._failures, ignore_errors=True)
-        self._watcher = _Watcher(self._failures)
+        atexit.register(shutil.rmtree, self._ends, ignore_errors=True)
+        same_process = config.hydra.launcher._target_.endswith("BasicLauncher")
+        shown = progress.SweepProgress(
+            runs_of_sweep(config), beside_bars=same_process, shown=bool(config.get("progress", True))
+        )
+        self._watcher = _Watcher(self._ends, shown)
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        self._run_begun = time.monotonic()
+        if self._ends and not self._watcher:  # a process of its own
+            progress.silence()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **_: Any) -> None:
-        if self._failures is None or job_return.status != JobStatus.FAILED:
+        if self._ends is None:
             return
+        if job_return.status == JobStatus.FAILED:
+            self._leave_reason(self._ends, config, job_return)
+        with suppress(OSError):  # a sweep that cannot count its runs goes on
+            end = self._ends / f"{config.hydra.job.num}.seconds"
+            end.with_suffix(".new-seconds").write_text(str(time.monotonic() - self._run_begun))
+            end.with_suffix(".new-seconds").replace(end)
+
+    def _leave_reason(self, folder: Path, config: DictConfig, job_return: JobReturn) -> None:
         error = job_return._return_value
         reason = line_for_user(error) or "".join(traceback.format_exception(error)).rstrip()
-        path = self._failures / f"{config.hydra.job.num}.json"
+        path = folder / f"{config.hydra.job.num}.json"
         aside = path.with_suffix(".new")
         aside.write_text(json.dumps({"overrides": " ".join(job_return.overrides or []), "reason": reason}))
         aside.replace(path)
@@ -198,11 +222,25 @@ class Sweep(Callback):
             raise SystemExit(1)
 
 
-class _Watcher:
-    """Tells failures as they come."""
+def runs_of_sweep(config: DictConfig) -> int | None:
+    """How many runs a sweep has, of its composed configuration; None where Hydra finds that out later: with another
+    sweeper than its own, or a glob."""
+    sweeper = config.hydra.sweeper
+    if not sweeper._target_.endswith("BasicSweeper"):
+        return None
+    params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    overrides = OverridesParser.create().parse_overrides([*params, *config.hydra.overrides.task])
+    if any(override.value_type == ValueType.GLOB_CHOICE_SWEEP for override in overrides):
+        return None
+    swept = {o.get_key_element(): len(list(o.sweep_string_iterator())) for o in overrides if o.is_sweep_override()}
+    return math.prod(swept.values())
 
-    def __init__(self, folder: Path):
-        self._folder = folder
+
+class _Watcher:
+    """Tells failures as they come, and how far the sweep is."""
+
+    def __init__(self, folder: Path, shown: progress.SweepProgress):
+        self._folder, self._progress = folder, shown
         self._failures: dict[Path, dict[str, str]] = {}
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
@@ -215,11 +253,14 @@ class _Watcher:
     def _tell(self) -> None:
         for path in sorted(set(self._folder.glob("*.json")) - self._failures.keys()):
             self._failures[path] = failure = json.loads(path.read_text())
-            print(f"failed: {failure['overrides']}: {failure['reason']}", file=sys.stderr, flush=True)
+            tqdm.write(f"failed: {failure['overrides']}: {failure['reason']}", file=sys.stderr)
+            sys.stderr.flush()
+        self._progress.show([float(path.read_text()) for path in self._folder.glob("*.seconds")])
 
     def stop(self) -> list[dict[str, str]]:
         """All failures."""
         self._end.set()
         self._thread.join()
         self._tell()
+        self._progress.close()
         return list(self._failures.values())

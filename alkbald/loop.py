@@ -14,9 +14,10 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
@@ -30,10 +31,12 @@ from alkbald.errors import TrainingDiverged
 from alkbald.evaluation import Evaluation, evaluate
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
 from alkbald.posteriors import Posterior, make_posterior
+from alkbald.progress import RunProgress, tell
 from alkbald.randomness import derived_generator, derived_seed
 from alkbald.recording import acquired_rows, judged_columns, recorded_positions, summary_line, trained_columns
 from alkbald.records.files import should_stop
 from alkbald.records.provenance import provenance
+from alkbald.records.recorders import Follower, follow_complete
 from alkbald.records.run import Run
 from alkbald.settings import Settings, check_method_size, check_sizes, method_options, refused_in_one_line
 from alkbald.training import Fit, fit
@@ -52,7 +55,8 @@ def run(settings: Settings, *, job: int = 0) -> Run:
     """
     record = Run(settings)
     if record.is_complete:
-        print(f"already complete: {record.folder}")
+        tell(f"already complete: {record.folder}")
+        follow_complete(record, partial(pool_images, cache(partial(load, **vars(settings.data)))))
         return record
     device = prepared_device(settings.device, precision=settings.precision, threads=settings.threads, job=job)
     data = load(**vars(settings.data), device=device)
@@ -61,16 +65,22 @@ def run(settings: Settings, *, job: int = 0) -> Run:
     reset_peak_memory(device)
     with record.writing(provenance(device)):
         beginning = f"resuming after round {len(record.rounds) - 1}" if record.rounds else "recording"
-        print(f"{beginning} in {record.folder}", flush=True)
+        tell(f"{beginning} in {record.folder}")
         with _named("warm-up"):
             _warm_up(settings, data)
         labelled = data.initial + recorded_positions(record.folder, record.rounds, record.acquired, data)
-        while not record.is_complete:
-            row, acquired, epochs = active_learning_round(settings, data, labelled, len(record.rounds))
-            labelled += [point["pool_position"] for point in acquired]
-            record.append(row, acquired, epochs)
-            tqdm.write(summary_line(row, settings.num_samples))
-    print(f"complete: {record.folder}", flush=True)
+        sizes = len(data.initial), settings.max_labels, settings.acq_size
+        with (
+            Follower(record, partial(pool_images, lambda: data)) as follower,
+            RunProgress(record.rounds, *sizes, shown=settings.progress) as progress,
+        ):
+            while not record.is_complete:
+                row, acquired, epochs = active_learning_round(settings, data, labelled, len(record.rounds), progress)
+                labelled += [point["pool_position"] for point in acquired]
+                record.append(row, acquired, epochs)
+                tell(summary_line(row, settings.num_samples))
+                follower.catch_up()
+    tell(f"complete: {record.folder}")
     return record
 
 
@@ -88,7 +98,9 @@ class Round(NamedTuple):
     epochs: list[dict[str, Any]]
 
 
-def active_learning_round(settings: Settings, data: Data, labelled: list[int], number: int) -> Round:
+def active_learning_round(
+    settings: Settings, data: Data, labelled: list[int], number: int, progress: RunProgress | None = None
+) -> Round:
     """Trains on what is labelled, evaluates, and acquires a batch unless that was the last round.
 
     Args:
@@ -96,18 +108,19 @@ def active_learning_round(settings: Settings, data: Data, labelled: list[int], n
         data: what it learns from.
         labelled: pool positions, in the order of acquisition.
         number: of the round, from 0; all randomness is derived from it and the seed.
+        progress: is told of the parts, and shows them; None: nothing is shown.
     """
-    bar = progress_bar(settings, f"{len(labelled)} labels")
-    clock = Stopwatch(data.pool_inputs.device)
+    progress = progress or RunProgress([], len(labelled), settings.max_labels, settings.acq_size, shown=False)
+    clock = Stopwatch(data.pool_inputs.device, progress.begin)
     with clock.measure("training"), _named(f"round {number}"):
-        posterior, fitted = train(settings, data, labelled, number, partial(bar, unit="epoch"))
+        posterior, fitted = train(settings, data, labelled, number, partial(progress.bar, unit="epoch"))
     with clock.measure("evaluation"), _named(f"round {number}"):
         evaluation = evaluated(settings, posterior, data, number)
     row = trained_columns(number, data, labelled, fitted, evaluation)
     acquired: list[dict[str, Any]] = []
     if not should_stop(len(labelled), evaluation.accuracy, settings.max_labels, settings.target_accuracy):
         candidates = acquirable(settings, len(data.pool_labels), labelled, number)
-        scored = partial(score, settings, posterior, number=number, progress=partial(bar, unit="chunk"))
+        scored = partial(score, settings, posterior, number=number, progress=partial(progress.bar, unit="chunk"))
         log_probs = None
         if METHODS[settings.method["name"]].needs_predictions:
             with clock.measure("inference"), _named(f"round {number}"):
@@ -235,6 +248,11 @@ def select(settings: Settings, log_probs: Float[Tensor, "N K C"] | None, num_can
     generator = _generator(settings, number, "selection")
     with refused_in_one_line(settings, TablesTooLarge):
         return method(log_probs, size, **method_options(settings), generator=generator)
+
+
+def pool_images(data: Callable[[], Data], positions: list[int]) -> np.ndarray:
+    """Images [B, channels, S, S] at these pool positions, as the model sees them."""
+    return data().pool_inputs[positions].cpu().numpy()
 
 
 def progress_bar(settings: Settings, description: str) -> Callable[..., tqdm]:

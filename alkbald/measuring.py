@@ -4,7 +4,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -14,16 +14,22 @@ import torch
 class Stopwatch:
     """Seconds by part, the device's queue emptied before every reading.
 
+    Args:
+        device: whose queue.
+        announce: called with a part's name before it begins.
+
     Attributes:
         seconds: by part's name.
     """
 
-    def __init__(self, device: torch.device):
+    def __init__(self, device: torch.device, announce: Callable[[str], None] = lambda part: None):
         self.device = device
+        self._announce = announce
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def measure(self, part: str) -> Iterator[None]:
+        self._announce(part)
         start = self._now()
         yield
         self.seconds[part] = self._now() - start

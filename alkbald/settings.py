@@ -22,6 +22,7 @@ from alkbald.acquisition.pool import checked_budget
 from alkbald.data import SOURCES
 from alkbald.errors import RecordError, SettingsError
 from alkbald.posteriors import PRECISIONS, check_num_samples, check_validation_samples, make_posterior
+from alkbald.records.recorders import check_recorder
 from alkbald.records.versions import nested, recorded_settings, unknown
 from alkbald.training import OPTIMIZERS
 
@@ -68,6 +69,7 @@ class Settings:
     threads: int | None
     out: str
     progress: bool
+    recorder: dict[str, Any]  # of `records.recorders`: what shows the run elsewhere, and its options
 
 
 # (lowest, highest) allowed values; None: no bound of its own.
@@ -112,7 +114,7 @@ def from_config(config: DictConfig) -> Settings:
 def from_record(folder: Path) -> Settings:
     """The checked settings of a recorded run, of any version; those that it lacks have their legacy values.
 
-    The device is auto: the record may come from another machine.
+    The device is auto, and there is no tracker: the record may come from another machine.
 
     Raises:
         RecordError: they cannot be read, or are not known any more.
@@ -121,7 +123,8 @@ def from_record(folder: Path) -> Settings:
     recorded = recorded_settings(folder)
     for key in unknown(recorded, flat_keys()):
         raise RecordError(f"{folder} has {key}={recorded[key]}, and {key} is no setting of this version")
-    return from_config(OmegaConf.create(nested(recorded | {"device": "auto"})))
+    here = {key: value for key, value in recorded.items() if not key.startswith("recorder.")}
+    return from_config(OmegaConf.create(nested(here | {"device": "auto", "recorder.name": "none"})))
 
 
 def check(settings: Settings) -> None:
@@ -151,6 +154,10 @@ def check(settings: Settings) -> None:
         )
     if not settings.out:
         raise SettingsError("out must name a folder, got nothing")
+    try:
+        check_recorder(settings.recorder)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
     check_device(settings.device)
     check_model(settings)
     check_method(settings)

@@ -19,6 +19,7 @@ MAY_IMPORT = {
     "acquisition": {"devices", "information"},
     "compatibility": {"acquisition", "information"},
     "needs_experiments": set(),
+    "progress": set(),
     "posteriors": {"devices", "errors", "information"},
     "model": {"posteriors"},
     "evaluation": {"information", "posteriors"},
@@ -32,16 +33,16 @@ MAY_IMPORT = {
     "reporting": {"errors", "records"},
     "settings": {"acquisition", "data", "errors", "posteriors", "records", "training"},
     "recording": {"acquisition", "data", "errors", "evaluation", "records", "training"},
-    "loop": {"acquisition", "data", "devices", "errors", "evaluation", "measuring", "posteriors", "randomness"}
-    | {"recording", "records", "settings", "training"},
-    "cli": {"errors", "settings"},
+    "loop": {"acquisition", "data", "devices", "errors", "evaluation", "measuring", "posteriors", "progress"}
+    | {"randomness", "recording", "records", "settings", "training"},
+    "cli": {"errors", "progress", "settings"},
     "benchmarking": {"data", "devices", "errors", "inference", "information", "measuring", "model", "posteriors"}
     | {"randomness", "records", "reporting", "settings", "training", "acquisition"},
     "studies": {"acquisition", "benchmarking", "data", "devices", "errors", "evaluation", "information", "loop"}
     | {"posteriors", "randomness", "recording", "records", "reporting", "settings"},
 }
 #: Rooms that need the packages of the extra `experiments`, and say so before they look for any.
-for name in ("benchmarking", "cli", "data", "loop", "records", "reporting", "settings", "studies"):
+for name in ("benchmarking", "cli", "data", "loop", "progress", "records", "reporting", "settings", "studies"):
     MAY_IMPORT[name].add("needs_experiments")
 #: Doors for users of other packages: no part of the package imports one.
 DOORS = "compatibility"

@@ -24,7 +24,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"```.*?```", re.DOTALL)
 COMMANDS = re.compile(
     r"python (-m alkbald\.\w+|(?:scripts/)?\w+\.py)|make ([a-z]+(?:-[a-z]+)*)|"
-    r"(experiment|protocol|curve|data|method|model)=(\w+)"
+    r"(experiment|protocol|curve|data|method|model|recorder)=(\w+)"
 )
 
 
@@ -105,7 +105,9 @@ def test_commands_exist(page):
             assert list((ROOT / "configs" / group).glob(f"{choice}*.yaml")), f"{group}={choice}"
 
 
-@pytest.mark.parametrize(("page", "group"), [("methods", "method"), ("data", "data"), ("running", "model")])
+@pytest.mark.parametrize(
+    ("page", "group"), [("methods", "method"), ("data", "data"), ("running", "model"), ("trackers", "recorder")]
+)
 def test_every_overlay_is_in_a_table(page, group):
     rows = re.findall(r"^\| (.*?) \|", (ROOT / "docs" / f"{page}.md").read_text(), re.MULTILINE)
     told = {name for row in rows for name in re.findall(r"`(\w+)`", row)}

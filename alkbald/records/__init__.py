@@ -5,6 +5,7 @@ versions   its settings, those of earlier versions too
 files      its folder is read, its files are written
 status     what became of runs
 run        a run's folder, opened to write
+recorders  what shows a run elsewhere while it goes on: TensorBoard, W&B
 locks      one process at a time writes a folder
 provenance where numbers come from (this one asks PyTorch)
 """

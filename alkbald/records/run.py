@@ -14,7 +14,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from alkbald.errors import RecordError
-from alkbald.records.files import as_text, is_complete, read_record, replace_file, write_table
+from alkbald.records.files import Record, as_text, is_complete, read_record, replace_file, write_table
 from alkbald.records.locks import locked
 from alkbald.records.schema import ACQUIRED, EPOCHS, ROUNDS
 from alkbald.records.versions import complete, differing, digest, flat, nested, recorded_settings, unknown
@@ -113,6 +113,11 @@ class Run:
         # The last row of a run that ended has no batch. If the run is to go further now, that round is done again.
         if self.rounds and not self.is_complete and not self.rounds[-1]["batch"]:
             self.rounds, self.acquired, self.epochs = record.first(len(self.rounds) - 1)
+
+    @property
+    def record(self) -> Record:
+        """Its complete rounds, and what belongs to them."""
+        return Record(self.rounds, self.acquired, self.epochs)
 
     @property
     def is_complete(self) -> bool:

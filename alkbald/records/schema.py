@@ -37,6 +37,11 @@ class Column:
     empty: str = ""
     since: int = 1
 
+    @property
+    def of_batch(self) -> bool:
+        """Whether it says something of a round's batch: then it is empty in the last round, which has none."""
+        return self.empty.startswith(_LAST)
+
 
 @dataclass(frozen=True)
 class Table:

@@ -1,6 +1,7 @@
 """What became of runs. Its door is `python -m alkbald.status [FOLDER ...]`."""
 
 import argparse
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pandas as pd
@@ -46,7 +47,8 @@ def main() -> None:
         "folders", nargs="*", default=["runs"], help="folders with runs somewhere below (default: runs)"
     )
     folders = [Path(folder) for folder in parser.parse_args().folders]
-    found = sorted(path.parent for folder in folders for path in folder.rglob("config.yaml"))
+    paths = [path for folder in folders for path in folder.rglob("config.yaml")]
+    found = sorted(path.parent for path in paths if not fnmatch(str(path), "*/wandb/*run-*/files/config.yaml"))
     if not found:
         parser.error(f"no run (config.yaml) below {', '.join(map(str, folders))}")
     table = pd.DataFrame([status(folder) for folder in found], index=[str(folder) for folder in found])

@@ -29,6 +29,7 @@ LEGACY: dict[str, Any] = {
     "data.image_size": 28,
     "model.posterior": "mc_dropout",
     "model.network": "cnn",
+    "recorder.name": "none",
 }
 
 #: The same of methods' own settings, by method: those that the method did not begin with.
@@ -42,7 +43,8 @@ MODEL_LEGACY: dict[str, dict[str, Any]] = {
     "cnn": {"channels": [32, 64], "kernel_size": 5, "pool": 2, "hidden": [128]},
 }
 
-#: Settings that do not change what a round computes: where, how loudly, and how far. They do not tell runs apart.
+#: Settings that do not change what a round computes: where, how loudly, and how far. They do not tell runs apart, and
+#: neither does any setting of `recorder`.
 _NOT_DEFINING = ("out", "progress", "device", "threads", "max_labels", "target_accuracy", "data.root")
 
 #: Came before legacy values did: it is in the names of folders, whatever its value.
@@ -103,7 +105,11 @@ def recorded_settings(folder: Path) -> dict[str, Any]:
 
 def defining(by_name: dict[str, Any]) -> dict[str, Any]:
     """Those of the settings, of any version, that tell runs apart."""
-    return {key: value for key, value in complete(by_name).items() if key not in _NOT_DEFINING}
+    return {
+        key: value
+        for key, value in complete(by_name).items()
+        if key not in _NOT_DEFINING and not key.startswith("recorder.")
+    }
 
 
 def digest(by_name: dict[str, Any]) -> str:
@@ -124,6 +130,7 @@ def differing(recorded: dict[str, Any], wanted: dict[str, Any]) -> list[str]:
 
 
 def unknown(recorded: dict[str, Any], known: Iterable[str]) -> list[str]:
-    """Names of recorded settings that are not known: removed ones, or those of a later version. A method's and a
-    model's own are not among them: their functions refuse those that they do not have."""
-    return sorted(key for key in recorded.keys() - set(known) if not key.startswith(("method.", "model.")))
+    """Names of recorded settings that are not known: removed ones, or those of a later version. Those of a
+    method, a model and a recorder are not among them: their functions refuse those that they do not have."""
+    of_groups = ("method.", "model.", "recorder.")
+    return sorted(key for key in recorded.keys() - set(known) if not key.startswith(of_groups))

@@ -1,0 +1,90 @@
+"""A run in W&B (Weights & Biases). Offline, its folder is written anew, from the record, at every start; online, what
+the server has not got yet is sent.
+
+W&B's own step is the entry's place. The charts' axes are `labelled` and `total_epochs`.
+"""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+
+from alkbald.records.recorders.entries import EPOCH_AXIS, LABEL_AXIS, Entry, caption
+
+#: Seconds that a server may take to answer at the start, and to get the rest at the end.
+_PATIENCE = 60
+
+
+class WandB:
+    """See `alkbald.records.recorders.Tracker`."""
+
+    packages = ("wandb",)
+    choices: ClassVar = {"mode": ("offline", "online")}
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: str,
+        settings: dict[str, Any],
+        *,
+        mode: str | None,
+        project: str,
+        entity: str | None,
+    ):
+        mode = mode or os.environ.get("WANDB_MODE") or "offline"
+        online = mode == "online"
+        if not online:
+            os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else it reports its own errors over the network
+            for old in folder.glob(f"wandb/offline-run-*-{identity}"):
+                shutil.rmtree(old)
+        import wandb  # here: a run without it does not need it
+
+        method, size = settings["method.name"], settings["acq_size"]
+        self._image = wandb.Image
+        self._run = wandb.init(
+            dir=folder,
+            id=identity,
+            name=f"{method} acq_size={size} seed={settings['seed']}",
+            group=f"{settings['data.name']} {method} acq_size={size}",
+            project=project,
+            entity=entity,
+            config=settings,
+            allow_val_change=True,
+            mode=cast(Any, mode),  # W&B refuses what is no mode
+            resume="allow" if online else None,
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                init_timeout=_PATIENCE,
+                finish_timeout=_PATIENCE,
+                finish_timeout_raises=True,
+            ),
+        )
+        offline_folder = Path(self._run.dir).parent if mode == "offline" else None
+        self.where = str(offline_folder or self._run.url or mode)
+        self._log = offline_folder and offline_folder / "logs" / "debug-internal.log"
+        self._known = self._run.step if online else 0  # entries before this place are on the server
+        self._run.define_metric("epochs/*", step_metric=EPOCH_AXIS)
+        for group in ("rounds", "seconds", "batch", "acquired"):
+            self._run.define_metric(f"{group}/*", step_metric=LABEL_AXIS)
+
+    def log(self, entry: Entry, images: np.ndarray | None) -> None:
+        if entry.place < self._known:
+            return
+        values: dict[str, Any] = {entry.axis: entry.step} | entry.values
+        if images is not None:
+            values["acquired/images"] = self._image(images, caption=caption(entry.points))
+        self._run.log(values, step=entry.place, commit=True)
+
+    def flush(self) -> None:
+        """Nothing is held back here: W&B's own process takes every entry at once."""
+
+    def close(self) -> None:
+        self._run.finish()
+        if self._log:  # W&B's process says there alone that it could not write
+            for line in self._log.read_text().splitlines():
+                if '"level":"ERROR"' in line:
+                    raise OSError(json.loads(line)["msg"])

@@ -1,0 +1,96 @@
+"""What trackers have written, by their own readers' formats, as the steps of every tag."""
+
+import json
+import struct
+from collections import defaultdict
+from pathlib import Path
+
+#: By tag, (step, value) in the order in which they were written.
+Series = dict[str, list[tuple[int, object]]]
+
+
+def read_tensorboard(folder: Path) -> Series:
+    """By TensorBoard's own reader, which leaves out what a later writer has taken back."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    accumulator = EventAccumulator(str(folder), size_guidance={"tensors": 0, "images": 0})
+    accumulator.Reload()
+    series: Series = {}
+    for tag in accumulator.Tags()["tensors"]:
+        arrays = [(event.step, make_ndarray(event.tensor_proto).ravel()[0]) for event in accumulator.Tensors(tag)]
+        text = tag.endswith("/text_summary")
+        series[tag.removesuffix("/text_summary")] = [(step, one.decode() if text else one) for step, one in arrays]
+    for tag in accumulator.Tags()["images"]:
+        series[tag] = [(event.step, (event.width, event.height)) for event in accumulator.Images(tag)]
+    return series
+
+
+def tensorboard_hyperparameters(folder: Path) -> dict[str, object]:
+    """By name, as TensorBoard's plugin for them has them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    content = accumulator.PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    values = HParamsPluginData.FromString(content).session_start_info.hparams
+    return {name: getattr(value, value.WhichOneof("kind")) for name, value in values.items()}
+
+
+def wandb_records(path: Path) -> list:
+    """The records of a .wandb file, which is a LevelDB log: blocks of 32 KiB, in them pieces of records with a header
+    of 7 bytes (checksum, length, kind: whole, first, middle, last). A torn end is left out."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, position, pieces, records = path.read_bytes(), 7, [], []  # 7 bytes say that it is W&B's
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        length, kind = struct.unpack("<HB", data[position + 4 : position + 7])
+        piece = data[position + 7 : position + 7 + length]
+        if kind == 0 or len(piece) < length:
+            break
+        pieces.append(piece)
+        position += 7 + length
+        if kind in (1, 4):
+            record = Record()
+            record.ParseFromString(b"".join(pieces))
+            records.append(record)
+            pieces = []
+    return records
+
+
+def read_wandb(folder: Path) -> Series:
+    """Of the one offline run in a run's folder: by key, (W&B's own step, value)."""
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    series = defaultdict(list)
+    for record in wandb_records(path):
+        if record.HasField("history"):
+            row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
+            for key, value in row.items():
+                if not key.startswith("_"):
+                    series[key].append((row["_step"], value))
+    return dict(series)
+
+
+def said_by_a_tracker(run) -> Series:
+    """What a tracker has to say of a run, from its tables: by tag, (labels or epochs so far, value), values exact."""
+    from alkbald.records.schema import EPOCHS, ROUNDS
+
+    series = defaultdict(list)
+    for row in run.rounds:
+        for column in ROUNDS.columns:
+            group = "seconds" if column.name.startswith("seconds_") else "rounds"
+            if column.empty.startswith("in the last round") and group == "rounds":
+                group = "batch"
+            if row[column.name]:
+                value = column.type(row[column.name])
+                series[f"{group}/{column.name}"].append((int(row["labelled"]), value))
+    for total, row in enumerate(run.epochs, 1):
+        for column in EPOCHS.columns:
+            if row[column.name]:
+                series[f"epochs/{column.name}"].append((total, column.type(row[column.name])))
+    return dict(series)
