@@ -151,8 +151,9 @@ def differing_settings(runs: Sequence[PageRun]) -> list[dict[str, str]]:
 
 def unusual_settings(runs: Sequence[PageRun]) -> dict[Path, list[str]]:
     """Of each run, by its folder, the settings whose value is not the commonest one of all runs: "num_samples=20"."""
-    settings = {run.folder: {key: str(value) for key, value in defining(run.settings).items()} for run in runs
-                if run.settings}
+    settings = {
+        run.folder: {key: str(value) for key, value in defining(run.settings).items()} for run in runs if run.settings
+    }
     values: dict[str, Counter[str]] = {}
     for key, value in (item for each in settings.values() for item in each.items()):
         values.setdefault(key, Counter())[value] += 1
