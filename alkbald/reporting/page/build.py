@@ -1,6 +1,7 @@
 """The page, as much of it as its limit allows."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.resources import files
@@ -118,10 +119,14 @@ class Page:
         )
 
     def _section(self, number: int, group: Group) -> dict[str, Any]:
-        comparison = compare(group)
+        comparison, learning = compare(group), tables.learning(group)
         name, labels = f"g{number}", list(dict.fromkeys(group.rounds["curve"]))
         self.specs |= {
-            f"{name}-learning": charts.learning({label: self._styles[label] for label in labels}),
+            f"{name}-learning": charts.learning(
+                {label: self._styles[label] for label in labels},
+                intervals=any(row[4] for row in learning.rows),
+                trials=any(row[1] != "mean" for row in learning.rows),
+            ),
             f"{name}-differences": charts.differences(len(comparison.differences)),
             f"{name}-seconds": charts.seconds_by_curve(len(labels)),
         }
@@ -131,7 +136,7 @@ class Page:
             "comparison": comparison,
             "answer": texts.answer(group, comparison),
             "time": texts.time_of_a_round(group, comparison),
-            "learning": tables.learning(group),
+            "learning": learning,
             "standings": tables.standings(comparison, group),
             "differences": tables.differences(comparison),
             "seconds": tables.seconds_by_curve(group),
@@ -197,7 +202,7 @@ def _file(name: str) -> str:
 
 def _in_script(text: str) -> str:
     """As text between script tags may be."""
-    return text.replace("</", "<\\/").replace("<!--", "<\\!--")
+    return re.sub("</(?=script)", r"<\\/", text, flags=re.IGNORECASE).replace("<!--", "<\\!--")
 
 
 @cache

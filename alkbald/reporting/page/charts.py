@@ -25,7 +25,7 @@ CONFIG: dict[str, Any] = {
     },
     "legend": {
         "labelColor": _INK, "titleColor": _INK, "labelFontSize": 12, "orient": "bottom", "columns": 2, "title": None,
-        "labelLimit": 320, "symbolStrokeWidth": 2.5,
+        "labelLimit": 320, "symbolStrokeWidth": 2.5, "rowPadding": 4,
     },
     "text": {"color": _INK},
 }  # fmt: skip
@@ -63,25 +63,34 @@ def _tip(*fields: tuple[str, str, str]) -> list[alt.Tooltip]:
     ]  # fmt: skip
 
 
-def learning(styles: Styles) -> dict[str, Any]:
-    """Accuracy over labels: means, intervals, trials. A click on the legend shows one curve."""
+def learning(styles: Styles, *, intervals: bool, trials: bool) -> dict[str, Any]:
+    """Accuracy over labels. A click on the legend shows one curve.
+
+    Args:
+        styles: of the curves.
+        intervals: whether there are intervals.
+        trials: whether there are single trials.
+    """
     names = list(styles)
     picked = alt.selection_point(fields=["curve"], bind="legend", name="picked")
     domain = {"domain": names, "range": [colour for colour, _ in styles.values()]}
+    legend = alt.Legend(symbolType="stroke", symbolSize=500)
     dashes = {"domain": names, "range": [dash for _, dash in styles.values()]}
     base = alt.Chart().encode(
-        x=alt.X(**_number("labels", "labels")),
-        color=alt.Color("curve:N", scale=alt.Scale(**domain), sort=names),
+        x=alt.X(**_number("labels", "labels", nice=False)),
+        color=alt.Color("curve:N", scale=alt.Scale(**domain), sort=names, legend=legend),
         opacity=alt.condition(picked, alt.value(1), alt.value(0.08)),
     )
     accuracy = alt.Y(**_number("accuracy", "test accuracy"))
     mean, trial = "datum.trial === 'mean'", "datum.trial !== 'mean'"
-    band = base.mark_area(fillOpacity=0.15).encode(y=alt.Y(**_number("low", "test accuracy")), y2="high")
+    band = base.mark_area(fillOpacity=0.15 if len(styles) < 5 else 0.06).encode(
+        y=alt.Y(**_number("low", "test accuracy")), y2="high"
+    )
     band = band.transform_filter(f"{mean} && isValid(datum.low)")
     lines = base.mark_line(strokeWidth=2).encode(
-        y=accuracy, strokeDash=alt.StrokeDash("curve:N", scale=alt.Scale(**dashes), sort=names)
+        y=accuracy, strokeDash=alt.StrokeDash("curve:N", scale=alt.Scale(**dashes), sort=names, legend=legend)
     )
-    trials = base.mark_line(strokeWidth=0.8).encode(y=accuracy, detail="trial:N").transform_filter(trial)
+    single = base.mark_line(strokeWidth=0.8).encode(y=accuracy, detail="trial:N").transform_filter(trial)
     tip = _tip(
         ("curve", "curve", ""),
         ("labels", "labels", ""),
@@ -93,7 +102,9 @@ def learning(styles: Styles) -> dict[str, Any]:
     )
     points = base.mark_point(size=50, filled=True).encode(y=accuracy, tooltip=tip)
     points = points.encode(opacity=alt.value(0))  # to be hovered
-    return _spec(alt.layer(band, trials, lines.transform_filter(mean), points).add_params(picked), 340)
+    return _spec(
+        alt.layer(*[band] * intervals, *[single] * trials, lines.transform_filter(mean), points).add_params(picked), 340
+    )
 
 
 def differences(count: int) -> dict[str, Any]:
@@ -148,13 +159,21 @@ def seconds_by_curve(count: int) -> dict[str, Any]:
 
 def of_runs() -> dict[str, dict[str, Any]]:
     """The charts of a single run, by their names."""
-    labels = alt.X(**_number("labels", "labels"))
+    labels = alt.X(**_number("labels", "labels", nice=False))
     bars = _parts(alt.X("round:O", title="round", axis=alt.Axis(labelOverlap=True)), None, "round")
     seconds = bars.encode(y=alt.Y("seconds:Q", title="seconds", stack="zero"))
     names = {"information": "joint mutual information", "log_k": "log K", "correlation": "total correlation"}
     calculate = " : ".join(f"datum.what === '{key}' ? '{title}'" for key, title in names.items()) + " : ''"
-    colour = alt.Color("title:N", scale=alt.Scale(domain=list(names.values()), range=["var(--c0)", _INK, "var(--c1)"]))
-    dash = alt.StrokeDash("title:N", scale=alt.Scale(domain=list(names.values()), range=[[1, 0], [4, 3], [1, 0]]))
+    colour = alt.Color(
+        "title:N",
+        scale=alt.Scale(domain=list(names.values()), range=["var(--c0)", _INK, "var(--c1)"]),
+        legend=alt.Legend(symbolType="stroke", symbolSize=500),
+    )
+    dash = alt.StrokeDash(
+        "title:N",
+        scale=alt.Scale(domain=list(names.values()), range=[[1, 0], [4, 3], [1, 0]]),
+        legend=alt.Legend(symbolType="stroke", symbolSize=500),
+    )
     folded = alt.Chart().transform_fold(list(names), as_=["what", "nats"]).transform_calculate(title=calculate)
     folded = folded.transform_filter("isValid(datum.nats)").encode(
         x=labels, y=alt.Y(**_number("nats", "nats", zero=True)), color=colour,

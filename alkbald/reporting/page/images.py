@@ -1,6 +1,7 @@
 """Acquired images in few bits, from files that are there: nothing is downloaded.
 
-The files of MNIST and its relatives are read as they are published (IDX, compressed or not), where torchvision has them.
+The files of MNIST and its relatives are read as they are published (IDX, compressed or not), where torchvision keeps
+them.
 The digits come with scikit-learn, which is imported for these alone.
 """
 

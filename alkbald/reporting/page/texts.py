@@ -15,16 +15,19 @@ def answer(group: Group, comparison: Comparison) -> list[str]:
         return [one, "It is the only curve with this data and protocol: there is nothing to compare it with."]
     few = comparison.differences and all(each.trials < ENOUGH_TRIALS for each in comparison.differences)
     ahead = "is ahead in" if few else "has the highest"
-    said = [f"{leader.curve} {ahead} mean accuracy {sizes}: {leader.mean:.3f} ({seeds})."]
+    if sum(standing.mean == standing.mean for standing in comparison.standings) == 1:
+        said = [f"{leader.curve} alone came to {comparison.end} labels: mean accuracy {leader.mean:.3f} ({seeds})."]
+    else:
+        said = [f"{leader.curve} {ahead} mean accuracy {sizes}: {leader.mean:.3f} ({seeds})."]
     if few:
-        said.append(f"There are too few common seeds (at least {ENOUGH_TRIALS} are needed) to say that it is better.")
+        said.append(f"There are too few common seeds to rank methods: at least {ENOUGH_TRIALS} are needed.")
     for verdict, words in (
         ("better", "It is better than"),
         ("not told apart", "It is not told apart from"),
         ("worse", "At the sizes that both came to, it is worse than"),
-        ("too few seeds", "Too few common seeds to say; so far, it differs from"),
+        ("too few seeds", "Too few common seeds to say; so far, its difference is, to"),
     ):
-        found = [_difference(each) for each in comparison.differences if each.verdict == verdict]
+        found = [_difference(each, comparison) for each in comparison.differences if each.verdict == verdict]
         if found:
             said.append(f"{words} {'; '.join(found)}.")
     compared = {each.less for each in comparison.differences} | {leader.curve}
@@ -33,13 +36,15 @@ def answer(group: Group, comparison: Comparison) -> list[str]:
     return said
 
 
-def _difference(each: Difference) -> str:
-    amount = abs(each.mean) if each.verdict in ("better", "worse") else each.mean
-    sign = "" if each.verdict in ("better", "worse") else "+"
-    low, high = (each.low, each.high) if each.verdict != "worse" else (-each.high, -each.low)
+def _difference(each: Difference, comparison: Comparison) -> str:
+    """The other curve and by how much the leader differs, with the sizes where they are not those of the ranking."""
+    sizes = "" if each.end == comparison.end else f", up to {each.end} labels"
     if each.trials < ENOUGH_TRIALS:
-        return f"{each.less} by {amount:{sign}.3f} ({each.trials} {'seed' if each.trials == 1 else 'seeds'})"
-    return f"{each.less} by {amount:{sign}.3f} [{low:{sign}.3f}, {high:{sign}.3f}]"
+        return f"{each.less} {each.mean:+.3f} ({each.trials} {'seed' if each.trials == 1 else 'seeds'}{sizes})"
+    if each.verdict == "not told apart":
+        return f"{each.less} ({each.mean:+.3f} [{each.low:+.3f}, {each.high:+.3f}]{sizes})"
+    low, high = sorted((abs(each.low), abs(each.high)))
+    return f"{each.less} by {abs(each.mean):.3f} [{low:.3f}, {high:.3f}]{sizes}"
 
 
 def time_of_a_round(group: Group, comparison: Comparison) -> str:
