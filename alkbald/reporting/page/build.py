@@ -127,7 +127,9 @@ class Page:
                 intervals=any(row[4] for row in learning.rows),
                 trials=any(row[1] != "mean" for row in learning.rows),
             ),
-            f"{name}-differences": charts.differences(len(comparison.differences)),
+            f"{name}-differences": charts.differences(
+                len(comparison.differences), intervals=any(each.trials > 2 for each in comparison.differences)
+            ),
             f"{name}-seconds": charts.seconds_by_curve(len(labels)),
         }
         return {

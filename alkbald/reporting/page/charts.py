@@ -107,8 +107,8 @@ def learning(styles: Styles, *, intervals: bool, trials: bool) -> dict[str, Any]
     )
 
 
-def differences(count: int) -> dict[str, Any]:
-    """The leader less each other curve: mean and interval."""
+def differences(count: int, *, intervals: bool) -> dict[str, Any]:
+    """The leader less each other curve: mean, and interval where there is one to show."""
     y = alt.Y("curve:N", sort=None, title=None, axis=alt.Axis(labelLimit=150))
     tip = _tip(
         ("curve", "less", ""),
@@ -132,7 +132,7 @@ def differences(count: int) -> dict[str, Any]:
     bar = bar.transform_filter("isValid(datum.low) && datum.seeds > 2")
     point = base.mark_point(filled=True, size=70, opacity=1).encode(x=alt.X(**x), color=colour)
     zero = alt.Chart().mark_rule(strokeDash=[4, 3], stroke=_INK).encode(x=alt.datum(0))
-    return _spec(alt.layer(zero, bar, point), 30 + 24 * count)
+    return _spec(alt.layer(zero, *[bar] * intervals, point), 30 + 24 * count)
 
 
 def _parts(x: alt.X | None, y: alt.Y | None, first: str) -> alt.Chart:
