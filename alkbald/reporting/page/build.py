@@ -15,7 +15,7 @@ import vl_convert
 from alkbald import __version__
 from alkbald.errors import RecordError
 from alkbald.records.files import Row, replace_file
-from alkbald.reporting.names import data_set_name, method_name
+from alkbald.reporting.names import data_set_name
 from alkbald.reporting.page import charts, tables, texts
 from alkbald.reporting.page.comparison import compare
 from alkbald.reporting.page.images import Images, strip, training_images
@@ -145,21 +145,24 @@ class Page:
         }
 
     def _curves(self, section: dict[str, Any], detail: Detail) -> Iterator[dict[str, Any]]:
-        for standing in section["comparison"].standings:
-            runs = section["group"].of(standing.curve)
+        """The runs of each curve, the best first; then those that another run stands for."""
+        group = section["group"]
+        members = [(standing.curve, group.of(standing.curve)) for standing in section["comparison"].standings]
+        if group.twice:
+            members.append(("left out: another run here has the same settings", list(group.twice)))
+        for label, runs in members:
             shown = [
                 self._run(run, detail, images=detail.images_of_all or place == 0)
                 for place, run in enumerate(runs)
                 if detail.rounds_of_all or place == 0
             ]
-            yield {"label": standing.curve, "runs": shown, "left_out": len(runs) - len(shown)}
+            yield {"label": label, "runs": shown, "left_out": len(runs) - len(shown)}
 
     def _run(self, run: PageRun, detail: Detail, images: bool) -> dict[str, Any]:
         pictures = self._images.get(run.settings["data.name"]) if detail.bits and images else None
         last = run.record.rounds[-1]
         return {
             "run": run,
-            "method": method_name(run.settings["method.name"]),
             "settings": self._unusual[run.folder],
             "rounds": tables.rounds(run),
             "classes": tables.classes([run]),
