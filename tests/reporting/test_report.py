@@ -107,6 +107,16 @@ def test_damaged_reliability_is_refused(small_runs):
             reliability(row | change)
 
 
+def test_a_run_with_damaged_bins_is_shown_as_damaged(small_runs, tmp_path):
+    shutil.copytree(small_runs, tmp_path / "runs")
+    path = next((tmp_path / "runs").rglob("rounds.csv"))
+    inputs = read_record(path.parent).rounds[0]["bin_inputs"]
+    path.write_text(path.read_text().replace(inputs, "many"))
+    assert "damaged: bin_inputs, bin_correct, bin_confidence of round 0 are damaged" in page_of(
+        tmp_path / "runs", tmp_path
+    )
+
+
 def test_records_of_all_versions_are_shown(tmp_path):
     page = page_of(RECORDS, tmp_path)
     assert len(re.findall(r'<details class="run"', page)) == 7

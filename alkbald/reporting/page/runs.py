@@ -18,11 +18,13 @@ from alkbald.records.files import Record, read_record
 from alkbald.records.status import status
 from alkbald.records.versions import defining, recorded_settings
 from alkbald.reporting.names import data_set_name, method_name
+from alkbald.reporting.page.reliability import reliability
 from alkbald.reporting.rounds import load_runs
 
 #: In these, and in the method's own settings, the runs of a group may differ.
 _FREE = ("acq_size", "seed")
 _SPLIT = "data.split_seed"
+_NAMED = ("method.name", *_FREE)
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,10 @@ def read_runs(folders: Sequence[Path]) -> list[PageRun]:
 def _read(folder: Path) -> PageRun:
     settings, record, state = {}, Record([], [], []), status(folder)
     try:
-        settings, record = recorded_settings(folder), read_record(folder)
+        settings, found = recorded_settings(folder), read_record(folder)
+        for row in found.rounds:
+            reliability(row)  # raises for what files are not checked for
+        record = found
     except RecordError as error:
         state |= {"state": "damaged", "reason": str(error)}
     return PageRun(folder, state, settings, record, _devices(folder))
@@ -150,7 +155,8 @@ def differing_settings(runs: Sequence[PageRun]) -> list[dict[str, str]]:
 
 
 def unusual_settings(runs: Sequence[PageRun]) -> dict[Path, list[str]]:
-    """Of each run, by its folder, the settings whose value is not the commonest one of all runs: "num_samples=20"."""
+    """Of each run, by its folder, the settings whose value is not the commonest one of all runs: "num_samples=20".
+    Method, batch size and seed are not among them: the page names them of every run."""
     settings = {
         run.folder: {key: str(value) for key, value in defining(run.settings).items()} for run in runs if run.settings
     }
@@ -159,7 +165,7 @@ def unusual_settings(runs: Sequence[PageRun]) -> dict[Path, list[str]]:
         values.setdefault(key, Counter())[value] += 1
     usual = {key: counts.most_common(1)[0][0] for key, counts in values.items()}
     return {
-        folder: [f"{key}={value}" for key, value in each.items() if value != usual[key]]
+        folder: [f"{key}={value}" for key, value in each.items() if value != usual[key] and key not in _NAMED]
         for folder, each in settings.items()
     }
 

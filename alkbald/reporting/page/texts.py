@@ -25,7 +25,7 @@ def answer(group: Group, comparison: Comparison) -> list[str]:
         ("better", "It is better than"),
         ("not told apart", "It is not told apart from"),
         ("worse", "At the sizes that both came to, it is worse than"),
-        ("too few seeds", "Too few common seeds to say; so far, its difference is, to"),
+        ("too few seeds", "Too few common seeds to rank it against these (its lead so far):"),
     ):
         found = [_difference(each, comparison) for each in comparison.differences if each.verdict == verdict]
         if found:
