@@ -97,12 +97,12 @@ class CalibrationBins(NamedTuple):
     Bin b, from 1, holds the inputs whose confidence is in ((b - 1) / bins, b / bins]. [Guo2017, figure 1]
 
     Attributes:
-        count: [bins], inputs in each bin.
+        inputs: [bins], inputs in each bin.
         correct: [bins], those whose likeliest class is right.
         confidence: [bins], sum of the confidences.
     """
 
-    count: Int[Tensor, " bins"]
+    inputs: Int[Tensor, " bins"]
     correct: Int[Tensor, " bins"]
     confidence: Float[Tensor, " bins"]
 
@@ -120,10 +120,10 @@ def calibration_bins(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"],
     inner = torch.arange(1, bins, dtype=torch.float64, device=log_probs.device) / bins
     bin_of = torch.bucketize(confidence, inner)
     right = (likeliest == labels).double()
-    count, correct, total = (
+    inputs, correct, total = (
         confidence.new_zeros(bins).index_add(0, bin_of, part) for part in (torch.ones_like(right), right, confidence)
     )
-    return CalibrationBins(count.long(), correct.long(), total)
+    return CalibrationBins(inputs.long(), correct.long(), total)
 
 
 def expected_calibration_error(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"], bins: int = BINS) -> float:

@@ -61,7 +61,7 @@ def trained_columns(
         "nll": evaluation.nll,
         "ece": evaluation.ece,
         "brier": evaluation.brier,
-        "bin_inputs": _spaced(bins.count),
+        "bin_inputs": _spaced(bins.inputs),
         "bin_correct": _spaced(bins.correct),
         "bin_confidence": _spaced(bins.confidence),
         "epochs": fitted.epochs,

@@ -214,7 +214,7 @@ def _in_script(text: str) -> str:
 def _vega() -> str:
     """Vega, Vega-Lite and Vega-Embed, of the version that the charts are written for."""
     version = ".".join(altair.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-    return _in_script(vl_convert.javascript_bundle(vl_version=version))
+    return _in_script(vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", version))
 
 
 @cache

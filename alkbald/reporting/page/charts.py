@@ -73,9 +73,9 @@ def learning(styles: Styles, *, intervals: bool, trials: bool) -> dict[str, Any]
     """
     names = list(styles)
     picked = alt.selection_point(fields=["curve"], bind="legend", name="picked")
-    domain = {"domain": names, "range": [colour for colour, _ in styles.values()]}
+    domain: dict[str, Any] = {"domain": names, "range": [colour for colour, _ in styles.values()]}
     legend = alt.Legend(symbolType="stroke", symbolSize=500)
-    dashes = {"domain": names, "range": [dash for _, dash in styles.values()]}
+    dashes: dict[str, Any] = {"domain": names, "range": [dash for _, dash in styles.values()]}
     base = alt.Chart().encode(
         x=alt.X(**_number("labels", "labels", nice=False)),
         color=alt.Color("curve:N", scale=alt.Scale(**domain), sort=names, legend=legend),
@@ -162,6 +162,13 @@ def of_runs() -> dict[str, dict[str, Any]]:
     labels = alt.X(**_number("labels", "labels", nice=False))
     bars = _parts(alt.X("round:O", title="round", axis=alt.Axis(labelOverlap=True)), None, "round")
     seconds = bars.encode(y=alt.Y("seconds:Q", title="seconds", stack="zero"))
+    ece, reliability = _calibration(labels)
+    made = {"seconds": seconds, "information": _information(labels), "ece": ece, "reliability": reliability}
+    return {name: _spec(chart) for name, chart in (made | {"classes": _classes()}).items()}
+
+
+def _information(labels: alt.X) -> Any:
+    """What batches are worth, beside log K and total correlation."""
     names = {"information": "joint mutual information", "log_k": "log K", "correlation": "total correlation"}
     calculate = " : ".join(f"datum.what === '{key}' ? '{title}'" for key, title in names.items()) + " : ''"
     colour = alt.Color(
@@ -179,9 +186,11 @@ def of_runs() -> dict[str, dict[str, Any]]:
         x=labels, y=alt.Y(**_number("nats", "nats", zero=True)), color=colour,
         tooltip=_tip(("title", "what", ""), ("labels", "labels", ""), ("nats", "nats", ".3f")),
     )  # fmt: skip
-    information = alt.layer(
-        folded.mark_line().encode(strokeDash=dash), folded.mark_point(size=50, opacity=0, filled=True)
-    )
+    return alt.layer(folded.mark_line().encode(strokeDash=dash), folded.mark_point(size=50, opacity=0, filled=True))
+
+
+def _calibration(labels: alt.X) -> tuple[Any, Any]:
+    """The expected calibration error over labels, and the reliability curve of a round."""
     ece = alt.Chart().mark_line(point=True, color="var(--c0)").transform_filter("isValid(datum.ece)").encode(
         x=labels, y=alt.Y(**_number("ece", "ECE", zero=True)),
         tooltip=_tip(("labels", "labels", ""), ("ece", "ECE", ".4f"), ("nll", "NLL", ".4f")),
@@ -205,6 +214,11 @@ def of_runs() -> dict[str, dict[str, Any]]:
             ),
         )
     )
+    return ece, alt.layer(ideal, curve)
+
+
+def _classes() -> Any:
+    """Acquired points by class, beside an even share."""
     classes = (
         alt.Chart()
         .mark_bar(color="var(--c0)")
@@ -215,11 +229,4 @@ def of_runs() -> dict[str, dict[str, Any]]:
         )
     )
     even = alt.Chart().mark_rule(strokeDash=[4, 3], stroke=_INK).encode(y="mean(points):Q")
-    made = {
-        "seconds": seconds,
-        "information": information,
-        "ece": ece,
-        "reliability": alt.layer(ideal, curve),
-        "classes": alt.layer(classes, even),
-    }
-    return {name: _spec(chart) for name, chart in made.items()}
+    return alt.layer(classes, even)

@@ -71,7 +71,8 @@ def difference(curve: str, less: str, curves: dict[str, pd.DataFrame]) -> Differ
     if kept.empty:
         return None
     end = int(kept.min())
-    means, lasts = ({}, {}), ({}, {})
+    means: tuple[dict[int, float], dict[int, float]] = ({}, {})
+    lasts: tuple[dict[int, float], dict[int, float]] = ({}, {})
     for seed in kept.index:
         coarse = min(pairs[seed], key=len)
         grid = sorted({start, end, *coarse.index[(coarse.index > start) & (coarse.index < end)]})
