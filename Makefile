@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo figures reproduce studies test test-slow fuzz bench lint docs dist clean
+.PHONY: help setup demo report figures reproduce studies test test-slow fuzz bench lint docs dist clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -18,9 +18,16 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 setup: $(INSTALLED)  ## make the environment in .venv (5 GB with PyTorch's GPU build; a second call is instant)
 
-demo: $(INSTALLED)  ## 2-BALD and random acquisition on bundled digits: a table of rounds and a picture of learning curves
+demo: $(INSTALLED)  ## 2-BALD and random acquisition on bundled digits: a table of rounds, a picture and a report page
 	$(BIN)/python run.py -m experiment=demo method=2bald,random out=runs/demo
 	$(BIN)/python scripts/learning_curves.py runs/demo --output runs/demo/learning_curves.png
+	$(BIN)/python -m alkbald.report runs/demo --output runs/demo/report.html
+
+report: $(INSTALLED)  ## a page about all runs in RUNS_OF_REPORT (runs), in REPORT (report.html); images from DATA
+	$(BIN)/python -m alkbald.report $(RUNS_OF_REPORT) --output $(REPORT) --data $(DATA)
+
+RUNS_OF_REPORT ?= runs
+REPORT ?= report.html
 
 # What `figures` draws from, and where `reproduce` and `studies` record. PROTOCOL=cpu, SEEDS=0,1,2, SWEEP (further
 # overrides of the sweeps), DATA (folder of downloads), FIGURE3 and TABLE1 (overrides of these), LABELS and CONJECTURE

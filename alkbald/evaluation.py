@@ -8,6 +8,7 @@ References:
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -54,6 +55,11 @@ class Evaluation:
         return expected_calibration_error(self.log_probs, self.labels)
 
     @property
+    def bins(self) -> "CalibrationBins":
+        """See `calibration_bins`."""
+        return calibration_bins(self.log_probs, self.labels)
+
+    @property
     def brier(self) -> float:
         """See `brier_score`."""
         return brier_score(self.log_probs, self.labels)
@@ -87,13 +93,24 @@ def evaluate(
     return Evaluation(mean_log_probs(log_probs), labels)
 
 
-def expected_calibration_error(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"], bins: int = BINS) -> float:
-    r"""How far confidence is from accuracy, between 0 and 1. [Guo2017, equation 3]
+class CalibrationBins(NamedTuple):
+    """What a reliability curve is drawn of: inputs by their confidence, the probability of their likeliest class.
 
-    .. math:: \sum_b \frac{|I_b|}{N} \, |\text{accuracy}(I_b) - \text{confidence}(I_b)|
+    Bin b, from 1, holds the inputs whose confidence is in ((b - 1) / bins, b / bins]. [Guo2017, figure 1]
 
-    An input's confidence is the probability of its likeliest class. :math:`I_b` are the inputs whose confidence is
-    above (b - 1) / bins and at most b / bins; accuracy and confidence of a bin are means over its inputs.
+    Attributes:
+        inputs: [bins], inputs in each bin.
+        correct: [bins], those whose likeliest class is right.
+        confidence: [bins], sum of the confidences.
+    """
+
+    inputs: Int[Tensor, " bins"]
+    correct: Int[Tensor, " bins"]
+    confidence: Float[Tensor, " bins"]
+
+
+def calibration_bins(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"], bins: int = BINS) -> CalibrationBins:
+    """Inputs, right ones and confidence by bins of confidence.
 
     Args:
         log_probs: natural log, N at least 1.
@@ -103,9 +120,29 @@ def expected_calibration_error(log_probs: Float[Tensor, "N C"], labels: Int[Tens
     highest, likeliest = log_probs.double().max(-1)
     confidence = highest.exp().clamp(max=1)  # a sum of rounded exponentials can be above 1 by rounding
     inner = torch.arange(1, bins, dtype=torch.float64, device=log_probs.device) / bins
-    gaps = (likeliest == labels).double() - confidence
-    by_bin = gaps.new_zeros(bins).index_add(0, torch.bucketize(confidence, inner), gaps)
-    return (by_bin.abs().sum() / len(labels)).item()
+    bin_of = torch.bucketize(confidence, inner)
+    right = (likeliest == labels).double()
+    inputs, correct, total = (
+        confidence.new_zeros(bins).index_add(0, bin_of, part) for part in (torch.ones_like(right), right, confidence)
+    )
+    return CalibrationBins(inputs.long(), correct.long(), total)
+
+
+def expected_calibration_error(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"], bins: int = BINS) -> float:
+    r"""How far confidence is from accuracy, between 0 and 1. [Guo2017, equation 3]
+
+    .. math:: \sum_b \frac{|I_b|}{N} \, |\text{accuracy}(I_b) - \text{confidence}(I_b)|
+
+    :math:`I_b` are the inputs of bin b of `calibration_bins`; accuracy and confidence of a bin are means over its
+    inputs.
+
+    Args:
+        log_probs: natural log, N at least 1.
+        labels: the classes that are right.
+        bins: how many, of equal width.
+    """
+    _, correct, confidence = calibration_bins(log_probs, labels, bins)
+    return ((correct - confidence).abs().sum() / len(labels)).item()
 
 
 def brier_score(log_probs: Float[Tensor, "N C"], labels: Int[Tensor, " N"]) -> float:

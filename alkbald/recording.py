@@ -53,6 +53,7 @@ def trained_columns(
     number: int, data: Data, labelled: list[int], fitted: Fit, evaluation: Evaluation
 ) -> dict[str, Any]:
     """What a round records of its training and evaluation."""
+    bins = evaluation.bins
     return {
         "round": number,
         "labelled": len(labelled),
@@ -60,11 +61,19 @@ def trained_columns(
         "nll": evaluation.nll,
         "ece": evaluation.ece,
         "brier": evaluation.brier,
+        "bin_inputs": _spaced(bins.inputs),
+        "bin_correct": _spaced(bins.correct),
+        "bin_confidence": _spaced(bins.confidence),
         "epochs": fitted.epochs,
         "best_epoch": fitted.best_epoch,
         "validation_accuracy": fitted.validation_accuracy,
         "pool": len(data.pool_labels) - len(labelled),
     }
+
+
+def _spaced(values: Tensor) -> str:
+    """Numbers with a space between them."""
+    return " ".join(map(str, values.tolist()))
 
 
 def acquired_rows(number: int, data: Data, positions: Int[Tensor, " B"], batch: Batch) -> list[dict[str, Any]]:

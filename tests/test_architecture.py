@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "records": {"errors"},
     "status": {"records"},
     "reporting": {"errors", "records"},
+    "report": {"errors", "reporting"},
     "settings": {"acquisition", "data", "errors", "posteriors", "records", "training"},
     "recording": {"acquisition", "data", "errors", "evaluation", "records", "training"},
     "loop": {"acquisition", "data", "devices", "errors", "evaluation", "measuring", "posteriors", "progress"}

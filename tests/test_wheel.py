@@ -89,6 +89,7 @@ def test_wheel_and_sdist_hold_the_package_and_its_licence(dist, wheel):
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"alkbald"}
     assert any(name.endswith("/licenses/LICENSE") for name in names)
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "alkbald").rglob("*.py")}
+    modules |= {f"alkbald/reporting/page/page.{kind}" for kind in ("html", "css", "js")}  # the report's template
     assert {name for name in names if ".dist-info/" not in name} == modules
     (sdist,) = dist.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:

@@ -93,6 +93,10 @@ ROUNDS = Table(
                "(Guo et al. 2017)", since=6),
         Column("brier", float, "", "Brier score on the test set: squared distance of the probabilities from the right "
                "class's one-hot vector, summed over classes, mean over inputs; 0 to 2 (Brier 1950)", since=6),
+        Column("bin_inputs", str, "", "test inputs in each bin of `ece`: whole numbers with a space between them; a "
+               "reliability curve is drawn of this and the next two", since=8),
+        Column("bin_correct", str, "", "how many of them have the right likeliest class", since=8),
+        Column("bin_confidence", str, "", "sum of their confidences", since=8),
         Column("epochs", int, "", "epochs trained"),
         Column("best_epoch", int, "", "the epoch, from 1, whose weights the model has"),
         Column("validation_accuracy", float, SHARE, "at that epoch", "without validation"),

@@ -14,6 +14,7 @@ LEARNING = ["torch", "torchvision", "sklearn", "alkbald.settings", "alkbald.trai
     [
         "import alkbald.status",
         "import alkbald.reporting.tables",
+        "import alkbald.report, alkbald.reporting.page.build",
         "import alkbald.records.files, alkbald.records.versions",
         "import runpy; runpy.run_path('scripts/learning_curves.py')",
         "import runpy; runpy.run_path('scripts/make_figures.py')",
