@@ -11,8 +11,6 @@ import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
 
 # isort: split
 import importlib
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +18,7 @@ from types import SimpleNamespace
 import torch
 
 from alkbald.benchmarking.bench import Bench
+from alkbald.benchmarking.checkouts import commit_of, package
 from alkbald.benchmarking.models import trained_on_mnist
 from alkbald.benchmarking.report import Report, add_model_options, option_parser
 from alkbald.benchmarking.rounds import round_table, run_settings
@@ -31,20 +30,6 @@ from alkbald.randomness import derived_generator
 
 #: Masks and inputs: validation's, scoring's, and of a study with many samples.
 SIZES = ((5, 4096), (20, 4096), (100, 2048), (1000, 512))
-
-
-def package(folder: Path) -> SimpleNamespace:
-    """`alkbald` of another checkout: some of its modules; the names of ours are put back."""
-    ours = {name: sys.modules.pop(name) for name in [*sys.modules] if name.partition(".")[0] == "alkbald"}
-    sys.path.insert(0, str(folder))
-    try:
-        names = "inference", "model", "loop", "settings"
-        return SimpleNamespace(**{name: importlib.import_module(f"alkbald.{name}") for name in names})
-    finally:
-        sys.path.pop(0)
-        for name in [name for name in sys.modules if name.partition(".")[0] == "alkbald"]:
-            del sys.modules[name]
-        sys.modules.update(ours)
 
 
 def same_model(older: SimpleNamespace, model: MCDropoutNet) -> torch.nn.Module:
@@ -92,10 +77,10 @@ def inference(
 def rounds(newer: SimpleNamespace, older: SimpleNamespace, data: Data, device: torch.device) -> list[dict]:
     """Round 0 of `python run.py`, part by part: older, newer, and the share of its time that the newer takes."""
     tables = {}
-    for name, package in (("older", older), ("newer", newer)):
-        settings = run_settings({"device": str(device)}, package.settings)
+    for name, version in (("older", older), ("newer", newer)):
+        settings = run_settings({"device": str(device)}, version.settings)
         reset_peak_memory(device)
-        row, *_ = package.loop.active_learning_round(settings, data, data.initial, 0)
+        row, *_ = version.loop.active_learning_round(settings, data, data.initial, 0)
         tables[name] = round_table(settings, row, data)
         print(f"  {name}: {tables[name][-1]}", flush=True)
     return [
@@ -115,9 +100,7 @@ def main() -> None:
     device = torch.device(arguments.device)
     if not (arguments.older / "alkbald/inference.py").exists():
         options.error(f"{arguments.older} is no checkout of this project")
-    commit = subprocess.run(
-        ["git", "-C", arguments.older, "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-    ).stdout[:12]
+    commit = commit_of(arguments.older)
     bench = Bench(device, arguments.repeats)
     once = "" if arguments.quick else "; the rounds ran once, one after the other"
     report = Report(
@@ -130,7 +113,7 @@ def main() -> None:
     )
     names = "inference", "model", "loop", "settings"
     newer = SimpleNamespace(**{name: importlib.import_module(f"alkbald.{name}") for name in names})
-    older = package(arguments.older)
+    older = package(arguments.older, names)
     model, data = trained_on_mnist(arguments.data, 2, device)
     report.add("Inference, fp32", inference(bench, newer, older, model, data))
     if not arguments.quick:

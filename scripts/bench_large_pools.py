@@ -11,21 +11,18 @@ the clock: on a busy machine only the first compare. Writes OUTPUT/report.md, ti
 import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
 
 # isort: split
-import os
-import re
 import statistics
-import threading
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alkbald.acquisition import AnyPredictions, Batch, bald, batchbald, kbald
+from alkbald.benchmarking.memory import Measured, drop_from_cache, measured
 from alkbald.benchmarking.report import Report, at_least, option_parser
 from alkbald.cli import errors_in_one_line
 
@@ -33,15 +30,6 @@ METHODS: dict[str, Callable[..., Batch]] = {"BALD": bald, "2-BALD": partial(kbal
 BATCH_SIZE = 10
 #: Points that are made up at a time.
 _PART = 10_000
-
-
-class Measured(NamedTuple):
-    """A selection: its batch, seconds of the processor and of the clock, and the most RssAnon while it ran."""
-
-    batch: Batch
-    processor: float
-    clock: float
-    mebibytes: float
 
 
 def made_up(start: int, points: int, samples: int, classes: int) -> Tensor:
@@ -57,43 +45,6 @@ def write_pool(path: Path, points: int, samples: int, classes: int) -> None:
         part = made_up(start, min(_PART, points - start), samples, classes)
         file[start : start + len(part)] = part.numpy()
     file.flush()
-
-
-def anonymous_mebibytes() -> float:
-    """Memory of this process that no file stands behind: what is mapped does not count, since it can be dropped."""
-    found = re.search(r"RssAnon:\s*(\d+)", Path("/proc/self/status").read_text())
-    assert found, "Linux tells RssAnon"
-    return int(found[1]) / 1024
-
-
-def measured(select: Callable[..., Batch], log_probs: AnyPredictions) -> Measured:
-    most, done = anonymous_mebibytes(), threading.Event()
-
-    def watch() -> None:
-        nonlocal most
-        while not done.wait(0.005):
-            most = max(most, anonymous_mebibytes())
-
-    thread = threading.Thread(target=watch)
-    thread.start()
-    began, processor = time.perf_counter(), time.process_time()
-    try:
-        batch = select(log_probs, BATCH_SIZE)
-    finally:
-        processor, clock = time.process_time() - processor, time.perf_counter() - began
-        done.set()
-        thread.join()
-    return Measured(batch, processor, clock, max(most, anonymous_mebibytes()))
-
-
-def drop_from_cache(path: Path) -> None:
-    """Makes the next reader of the file wait for the disk."""
-    file = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(file)
-        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
-    finally:
-        os.close(file)
 
 
 def main() -> None:
@@ -133,7 +84,7 @@ def compared(
     method = METHODS[name]
 
     def several(what: str, log_probs: AnyPredictions, times: int) -> Measured:
-        runs = [measured(method, log_probs) for _ in range(times)]
+        runs = [measured(lambda: method(log_probs, BATCH_SIZE)) for _ in range(times)]
         rows.extend(
             {"method": name, "what": what, "processor": run.processor, "clock": run.clock, "MiB": run.mebibytes}
             for run in runs

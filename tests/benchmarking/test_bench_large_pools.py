@@ -5,6 +5,8 @@ import sys
 import bench_large_pools
 import torch
 
+from alkbald.benchmarking.memory import anonymous_mebibytes, measured
+
 
 def test_a_file_gives_the_batches_of_memory_and_is_removed(tmp_path, monkeypatch, capsys):
     sizes = ["--points", "300", "--points-in-memory", "100", "--samples", "5", "--classes", "3", "--quick"]
@@ -18,8 +20,5 @@ def test_a_file_gives_the_batches_of_memory_and_is_removed(tmp_path, monkeypatch
 
 
 def test_memory_that_a_selection_takes_is_seen():
-    def select(log_probs, batch_size):
-        return torch.zeros(2**25) + 1  # 128 MiB
-
-    before = bench_large_pools.anonymous_mebibytes()
-    assert bench_large_pools.measured(select, None).mebibytes - before > 100
+    before = anonymous_mebibytes()
+    assert measured(lambda: torch.zeros(2**25) + 1).mebibytes - before > 100  # 128 MiB

@@ -54,7 +54,7 @@ import bench_beside
 from alkbald.inference import sample_log_probs
 from alkbald.model import mnist_cnn
 
-older = bench_beside.package({root!r})  # this commit will do
+older = bench_beside.package({root!r}, ("inference", "model", "loop", "settings"))  # this commit will do
 assert older.inference.sample_log_probs is not sample_log_probs
 assert sys.modules["alkbald.inference"].sample_log_probs is sample_log_probs
 bench_beside.SIZES = ((3, 6), (5, 4))

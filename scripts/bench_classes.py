@@ -1,0 +1,138 @@
+"""Selection where classes are many, beside an older commit, and from a mapped file.
+
+    git worktree add ../older 9d66d19
+    python scripts/bench_classes.py ../older           also a pool of 10 GB in a file: some 15 minutes
+    python scripts/bench_classes.py ../older --quick   no file
+
+Predictions are those of a network for many classes (alkbald/benchmarking/many_classes.py). Both versions run in one
+process, in turn. Seconds are of the processor: run it with OMP_NUM_THREADS=1, and they compare on a busy machine too.
+The file is written into OUTPUT and removed at the end. Writes OUTPUT/report.md, times.csv and provenance.json.
+"""
+
+import alkbald.waiting  # noqa: F401 (before PyTorch is imported)
+
+# isort: split
+import statistics
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from alkbald.acquisition import bald, batchbald, kbald
+from alkbald.benchmarking.checkouts import commit_of, package
+from alkbald.benchmarking.many_classes import ManyClasses
+from alkbald.benchmarking.memory import measured
+from alkbald.benchmarking.report import Report, at_least, option_parser
+from alkbald.cli import errors_in_one_line
+from alkbald.information import joint_mutual_information
+
+BATCH_SIZE = 10
+#: Points that are predicted at a time.
+_PART = 1000
+
+
+def main() -> None:
+    options = option_parser(__doc__, "runs/bench_classes", quick="no pool in a file")
+    options.add_argument("older", type=Path, help="a checkout of the older commit")
+    options.add_argument("--points", type=at_least(BATCH_SIZE), default=10_000)
+    options.add_argument("--samples", type=at_least(1), default=20)
+    options.add_argument("--classes", type=at_least(33), default=1000)
+    options.add_argument("--points-in-file", type=at_least(BATCH_SIZE), default=50_000)
+    options.add_argument("--samples-in-file", type=at_least(1), default=50)
+    arguments = options.parse_args()
+    if not (arguments.older / "alkbald/acquisition").exists():
+        options.error(f"{arguments.older} is no checkout of this project")
+    rows: list[dict[str, Any]] = []
+    report = Report(
+        Path(arguments.output),
+        torch.device("cpu"),
+        "Many classes, measured",
+        f"Batches of {BATCH_SIZE}. Processor seconds, medians of {arguments.repeats}, without a warm-up. The older "
+        f"commit is {commit_of(arguments.older)}. RssAnon is of the whole process.",
+        rows,
+    )
+    older = package(arguments.older, ["acquisition"]).acquisition
+    log_probs = ManyClasses(arguments.classes, arguments.samples).points_log_probs(arguments.points)
+    methods: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+        "2-BALD": (partial(kbald, order=2), partial(older.kbald, order=2)),
+        "BatchBALD": (batchbald, older.batchbald),
+    }
+    table = [beside(name, *methods[name], log_probs, arguments.repeats, rows) for name in methods]
+    report.add(f"{title(log_probs.shape)}, in memory", table)
+    if not arguments.quick:
+        report.add(*from_file(arguments, report_folder=Path(arguments.output), rows=rows))
+    print(report.text())
+
+
+def title(shape: tuple[int, ...]) -> str:
+    return "N = {:,}, K = {:,}, C = {:,}".format(*shape)
+
+
+def beside(
+    name: str,
+    newer: Callable[..., Any],
+    older: Callable[..., Any],
+    log_probs: torch.Tensor,
+    repeats: int,
+    rows: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """One method of both versions, in turn."""
+    seconds: dict[str, list[float]] = {"newer": [], "older": []}
+    batches = {}
+    for _ in range(repeats):
+        for version, method in (("newer", newer), ("older", older)):
+            run = measured(lambda method=method: method(log_probs, BATCH_SIZE))  # type: ignore[misc]
+            batches[version] = run.batch
+            seconds[version].append(run.processor)
+            rows.append({"method": name, "what": version, "processor": run.processor, "clock": run.clock})
+    new, old = (statistics.median(seconds[version]) for version in ("newer", "older"))
+    indices = {version: [int(i) for i in batch.indices] for version, batch in batches.items()}
+    same = sum(a == b for a, b in zip(indices["newer"], indices["older"], strict=True))
+    worth = {version: joint_mutual_information(log_probs[indices[version]], num_outcomes=20_000) for version in indices}
+    return {
+        "method": name,
+        "older, s": f"{old:.1f}",
+        "now, s": f"{new:.1f}",
+        "ratio": f"{old / new:.1f}",
+        "same picks": f"{same} of {BATCH_SIZE}",
+        "joint MI, older": "{:.4f} (error {:.4f})".format(*worth["older"]),
+        "joint MI, now": "{:.4f} (error {:.4f})".format(*worth["newer"]),
+    }
+
+
+def from_file(arguments: Any, report_folder: Path, rows: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """Each method on a pool in a mapped file."""
+    network = ManyClasses(arguments.classes, arguments.samples_in_file)
+    shape = arguments.points_in_file, arguments.samples_in_file, arguments.classes
+    path = report_folder / "pool.npy"
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    try:
+        for start in range(0, len(file), _PART):
+            part = file[start : start + _PART]
+            part[:] = network.points_log_probs(len(part)).numpy()
+        file.flush()
+        del file
+        mapped = np.load(path, mmap_mode="r")
+        table = []
+        for name, method in {"BALD": bald, "2-BALD": partial(kbald, order=2), "BatchBALD": batchbald}.items():
+            run = measured(lambda method=method: method(mapped, BATCH_SIZE))  # type: ignore[misc]
+            rows.append({"method": name, "what": "file", "processor": run.processor, "clock": run.clock})
+            table.append(
+                {
+                    "method": name,
+                    "s": f"{run.processor:.1f}",
+                    "s (clock)": f"{run.clock:.1f}",
+                    "peak RssAnon, MiB": f"{run.mebibytes:.0f}",
+                }
+            )
+    finally:
+        path.unlink()
+    return f"{title(shape)}, from a file of {4 * np.prod(shape) / 1e9:.0f} GB, once", table
+
+
+if __name__ == "__main__":
+    with errors_in_one_line():
+        main()
