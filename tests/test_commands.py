@@ -29,6 +29,7 @@ KINDS = [
     # only named
     (r"python|make|source \.venv/bin/activate|python run\.py SETTING=VALUE \.\.\.", "named"),  # no whole commands
     (r"git worktree add \.\./older [0-9a-f]{7}", "named"),  # writes beside the repository, whose history may be cut off
+    (r"tensorboard --logdir runs", "named"),  # a server that stays; its reader reads what we write in test_recorders.py
     (r"pip install .*", "installed"),  # here: its extras exist; a wheel is installed in test_wheel.py
     # run, in a copy of the repository's records
     (r"make help|python run\.py --cfg job", "run"),

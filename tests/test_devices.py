@@ -212,7 +212,11 @@ def trained_already(monkeypatch, training):
 
 
 def without_times(row: dict) -> dict:
-    return {key: value for key, value in row.items() if not key.startswith("seconds") and key != "peak_memory_bytes"}
+    """With the numbers of each bin, which are one text, as values of their own."""
+    bins = {key: [float(number) for number in row[key].split()] for key in row if key.startswith("bin_")}
+    numbers = {f"{key} {b}": number for key in bins for b, number in enumerate(bins[key])}
+    untimed = {key for key in row if not key.startswith(("seconds", "bin_")) and key != "peak_memory_bytes"}
+    return {key: row[key] for key in untimed} | numbers
 
 
 @pytest.mark.parametrize("method", ["random", "2bald", "batchbald", "dynamic_bald"])

@@ -27,6 +27,8 @@ def run_settings(changes: dict[str, Any], settings: ModuleType = present) -> Any
     chosen = {"method": {"name": "kbald", "order": 2}, "data": {"name": "mnist"}, "progress": False}
     if (model := configs / "model" / "mc_dropout.yaml").exists():  # older checkouts have one model
         chosen["model"] = OmegaConf.load(model)
+    if (configs / "recorder").exists():
+        chosen["recorder"] = {"name": "none"}
     return settings.from_config(OmegaConf.merge(config, chosen, changes))
 
 
