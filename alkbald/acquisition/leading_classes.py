@@ -39,8 +39,9 @@ _NUM_LEADING = 32
 _TIMES_FEWER = 3
 #: Nats added to each divergence, so that rounding never makes a bound too low (it is below 1e-5).
 _ROUNDING = 1e-4
-#: Elements of log_probs that are read at a time: some 16 MiB.
-_ELEMENTS = 2**22
+#: Elements of log_probs or of columns that are handled at a time, so that they stay in cache: four times as many took
+#: twice the time.
+_ELEMENTS = 2**19
 
 
 class LeadingClasses:
@@ -74,32 +75,31 @@ class LeadingClasses:
         with float32_products():
             mean = particles.weights @ particles.posterior
         bounds = self._pool.bald.new_empty(len(ranks))
-        size = self._points_at_a_time
+        size = max(1, _ELEMENTS // self._columns.shape[1:].numel())
         for start in range(0, len(ranks), size):
             columns, others, own = self._of(ranks[start : start + size])
             with float32_products():
                 bounds[start : start + size] = _entropy_bound(particles, columns, others) + own @ mean
         return bounds
 
-    @property
-    def _points_at_a_time(self) -> int:
-        return max(1, _ELEMENTS // (self._pool.shape[1] * self._pool.shape[2]))
-
     def _of(self, ranks: Int[Tensor, " n"]) -> tuple[Tensor, Tensor, Tensor]:
         """As `_made`; of the ranks that are kept, what is kept."""
         is_kept = ranks < self._num_cached
         kept = ranks[is_kept]
         new = kept[~self._is_made[kept]]
-        if len(new):
-            self._columns[new], self._others[new], self._own[new] = self._made(new)
-            self._is_made[new] = True
+        for part in self._parts(new):
+            self._columns[part], self._others[part], self._own[part] = self._made(part)
+        self._is_made[new] = True
         of_kept = self._columns[kept], self._others[kept], self._own[kept]
         if len(kept) == len(ranks):
             return of_kept
-        of_rest = self._made(ranks[~is_kept])
+        parts = [of_kept, *map(self._made, self._parts(ranks[~is_kept]))]
         order = torch.cat([is_kept.nonzero()[:, 0], (~is_kept).nonzero()[:, 0]]).argsort()
-        columns, others, own = (torch.cat(parts)[order] for parts in zip(of_kept, of_rest, strict=True))
+        columns, others, own = (torch.cat(values)[order] for values in zip(*parts, strict=True))
         return columns, others, own
+
+    def _parts(self, ranks: Int[Tensor, " n"]) -> tuple[Int[Tensor, " part"], ...]:
+        return ranks.split(max(1, _ELEMENTS // (self._pool.shape[1] * self._pool.shape[2])))
 
     def _made(
         self, ranks: Int[Tensor, " n"]
@@ -132,19 +132,21 @@ def _entropy_bound(
     """- sum_m weights_m ( sum_{y leads} P_y log P_y + sum_k q_k R_k log z_k ) (see the head of this module)."""
     n, num_samples, width = columns.shape
     num_leading = width - num_samples
-    by_sample = columns.transpose(0, 1)
+    by_column, others = columns.permute(1, 2, 0), others.T
     result = columns.new_zeros(n, dtype=torch.float64)
     tile = TILE if columns.device.type == "cpu" else 2**27
     rows = max(1, min(len(particles), max(256, tile // (max(1, n) * width))))
     points = max(1, tile // (rows * width))
     for start in range(0, n, points):
-        block = by_sample[:, start : start + points].reshape(num_samples, -1)
+        part = slice(start, start + points)
+        block = by_column[..., part].reshape(num_samples, -1)
         for m in range(0, len(particles), rows):
             posterior, weights = particles.posterior[m : m + rows], particles.weights[m : m + rows]
-            mixed = (posterior @ block).view(len(posterior), -1, width)  # at least TINY, as the columns are
+            mixed = (posterior @ block).view(len(posterior), width, -1)  # at least TINY, as the columns are
             logs = mixed.log()
-            of_leading = logs[..., :num_leading].mul_(mixed[..., :num_leading]).sum(-1)
-            of_others = torch.einsum("mk,mnk->nk", weights[:, None] * posterior, logs[..., num_leading:])
-            of_others *= others[start : start + points]
-            result[start : start + points] -= (weights @ of_leading).double() + of_others.sum(-1).double()
+            of_leading = torch.tensordot(weights, logs[:, :num_leading].mul_(mixed[:, :num_leading]), 1)
+            # Three quarters of the time that a batch of K matrix products takes.
+            of_others = logs[:, num_leading:].mul_((weights[:, None] * posterior)[..., None]).sum(0)
+            of_others *= others[:, part]
+            result[part] -= of_leading.sum(0, dtype=torch.float64) + of_others.sum(0, dtype=torch.float64)
     return result

@@ -70,24 +70,24 @@ class OutcomeParticles:
         """weights_m H[posterior_m], the particle's part of H[Omega | Y_S]; nats, in float64."""
         return self.weights.double() * entropy(self.posterior).double()
 
-    def merged(self, num_kept: int) -> "OutcomeParticles":
-        """A coarser state of at most num_kept + K particles whose gains bound this one's from above.
+    def merged(self, num_cuts: int) -> "OutcomeParticles":
+        """A coarser state of at most num_cuts + K particles whose gains bound this one's from above.
 
-        The num_kept particles of most remaining entropy are kept. The others are merged by the most probable sample of
-        their posterior: weights are added, posteriors averaged. If it is not known which of several outcomes happened,
-        H[Y_n | outcome] can only be larger (entropy is concave), while sum_m weights_m posterior_m stays as it is.
+        Particles are merged that have the same most probable sample and nearly the same probability of it: sorted by
+        these, they are cut after each 1 / (num_cuts + 1) of the remaining entropy. Weights are added, posteriors
+        averaged. If it is not known which of several outcomes happened, H[Y_n | outcome] can only be larger (entropy is
+        concave), while sum_m weights_m posterior_m stays as it is.
         """
-        order = self.remaining_entropy.argsort(descending=True)
-        kept, others = order[:num_kept], order[num_kept:]
-        most_probable = self.posterior[others].argmax(-1)
-        num_samples = self.posterior.shape[1]
-        mass = self.posterior.new_zeros(num_samples, num_samples)
-        mass.index_add_(0, most_probable, self.posterior[others] * self.weights[others, None])
+        probability, sample = self.posterior.max(-1)
+        order = (sample + probability.double().clamp_max(1 - 1e-9)).argsort()
+        entropies = self.remaining_entropy[order]
+        middle = (entropies.cumsum(0) - entropies / 2) / entropies.sum().clamp_min(TINY)
+        steps = (middle * (num_cuts + 1)).long()
+        group = (sample[order] * (num_cuts + 2) + steps).unique_consecutive(return_inverse=True)[1]
+        mass = self.posterior.new_zeros(int(group[-1]) + 1 if len(group) else 0, self.posterior.shape[1])
+        mass.index_add_(0, group, (self.posterior * self.weights[:, None])[order])
         weights = mass.sum(-1)
-        mass, weights = mass[weights > 0], weights[weights > 0]
-        return OutcomeParticles(
-            torch.cat([self.weights[kept], weights]), torch.cat([self.posterior[kept], mass / weights[:, None]])
-        )
+        return OutcomeParticles(weights, mass / weights[:, None])
 
     def predictive_entropy(self, probs: Float[Tensor, "K N C"]) -> Float[Tensor, " N"]:
         """sum_m weights_m H[sum_k posterior_mk p(. | x_n, omega_k)] for every point n: H[Y_n | Y_S] of what matters.
@@ -136,20 +136,24 @@ class ChildParticles:
 
     def __init__(self, parents: OutcomeParticles, probs: Float[Tensor, "K C"]):
         self._parents, self._probs = parents, probs
-        log_probs = probs.double().clamp_min(TINY).log()
-        weights: list[Tensor] = []
-        entropies: list[Tensor] = []
-        rows = max(1, 2**19 // probs.shape[1])
-        for weight, posterior in zip(parents.weights.split(rows), parents.posterior.double().split(rows), strict=True):
+        num_classes = probs.shape[1]
+        probs = probs.double()
+        plogp_of_point = probs * probs.clamp_min(TINY).log()
+        self.weights = parents.weights.new_empty(len(parents), num_classes)
+        self.remaining_entropy = probs.new_empty(len(parents), num_classes)
+        size = max(1, (2**16 if probs.device.type == "cpu" else 2**24) // num_classes)  # what stays in cache
+        for start in range(0, len(parents), size):
+            rows = slice(start, start + size)
+            weight, posterior = parents.weights[rows, None], parents.posterior[rows].double()
             # With q_k the posterior and l = sum_k q_k p_k the likelihood of a class, the entropy of q_k p_k / l is
             # log l - sum_k q_k p_k (log q_k + log p_k) / l: three matrix products, and no tensor of all three axes.
-            likelihood = (posterior @ probs.double()).clamp_min_(TINY)
-            plogp = (posterior * posterior.clamp_min(TINY).log()) @ probs.double()
-            plogp += posterior @ (probs.double() * log_probs)
-            weights.append((weight[:, None] * likelihood.to(weight)).flatten())
+            likelihood = (posterior @ probs).clamp_min_(TINY)
+            plogp = (posterior * posterior.clamp_min(TINY).log()) @ probs
+            plogp += posterior @ plogp_of_point
+            weights = torch.mul(weight, likelihood.to(weight), out=self.weights[rows])
             remaining = (likelihood.log() - plogp.div_(likelihood)).clamp_min_(0)
-            entropies.append(weights[-1].double() * remaining.flatten())
-        self.weights, self.remaining_entropy = torch.cat(weights), torch.cat(entropies)
+            torch.mul(remaining, weights, out=self.remaining_entropy[rows])
+        self.weights, self.remaining_entropy = self.weights.flatten(), self.remaining_entropy.flatten()
 
     def mutual_information(self) -> float:
         """I[Y_S; Omega] = log K - sum_m weights_m H[posterior_m] of the batch S with the new point, in nats.

@@ -12,6 +12,8 @@ from torch import Generator, Tensor
 #: Of more particles, only those with this share of the remaining entropy of the least that might be kept are put in
 #: strata.
 _MANY, _IN_STRATA = 2**20, 0.01
+#: Of many particles, so many neighbours are one block: what is known of blocks tells where to look closer.
+_BLOCK = 2**7
 
 
 def _strata(posterior: Float[Tensor, "M K"]) -> Int[Tensor, " M"]:
@@ -53,18 +55,48 @@ def _child_strata(posterior: Float[Tensor, "M K"], probs: Float[Tensor, "K C"]) 
     return torch.cat(strata)
 
 
-def _by_stratum(
-    remaining_entropy: Float[Tensor, " M"], strata: Callable[[Int[Tensor, " n"]], Int[Tensor, " n"]], least: float
-) -> Int[Tensor, " M"]:
-    """All particles, stratum by stratum; of more than a million, those of little remaining entropy come last instead.
+def _greatest(values: Float[Tensor, " M"], count: int) -> tuple[Float[Tensor, " count"], Int[Tensor, " count"]]:
+    """As `topk`. Of ten million values, 10,000 are found in a third of its time."""
+    if len(values) <= 2 * _BLOCK * count:
+        return values.topk(count)
+    # So many of the blocks' greatest values are values: the least of them is not above the least that is looked for.
+    of_blocks = values[: len(values) // _BLOCK * _BLOCK].view(-1, _BLOCK).amax(-1)
+    places = (values >= of_blocks.topk(count).values[-1]).nonzero()[:, 0]
+    greatest, order = values[places].topk(count)
+    return greatest, places[order]
 
-    They are some 98% of ten million children at C = 1,000: sorting them all takes ten times as long.
+
+def _drawn(
+    entropies: Float[Tensor, " M"],
+    strata: Callable[[Int[Tensor, " n"]], Int[Tensor, " n"]],
+    least: float,
+    steps: Float[Tensor, " S"],
+) -> Int[Tensor, " S"]:
+    """One particle for each step that the sums of `entropies` (which are overwritten) pass; ascending steps.
+
+    The particles stand stratum by stratum. Of more than a million, those with at most `least` stand behind them as they
+    come. They are some 98% of ten million children at C = 1,000: putting all in strata takes ten times as long.
     """
-    if len(remaining_entropy) <= _MANY:
-        return strata(torch.arange(len(remaining_entropy), device=remaining_entropy.device)).sort(stable=True).indices
-    is_in_strata = remaining_entropy > least
-    chosen = is_in_strata.nonzero()[:, 0]
-    return torch.cat([chosen[strata(chosen).sort(stable=True).indices], (~is_in_strata).nonzero()[:, 0]])
+    is_in_strata = entropies > (least if len(entropies) > _MANY else -1.0)
+    in_blocks = len(entropies) // _BLOCK * _BLOCK
+    is_in_strata[in_blocks:] = True
+    in_strata = is_in_strata.nonzero()[:, 0]
+    in_strata = in_strata[strata(in_strata).sort(stable=True).indices]
+    of_strata = entropies[in_strata]
+    blocks = entropies.index_fill_(0, in_strata, 0.0)[:in_blocks].view(-1, _BLOCK)
+    sums = torch.cat([of_strata, blocks.sum(-1)]).cumsum(0)
+    steps = steps[steps < sums[-1]]
+    places = torch.searchsorted(sums, steps, right=True)
+    in_block = places >= len(in_strata)
+    drawn = [in_strata[places[~in_block]]]
+    sums = torch.cat([sums.new_zeros(1), sums])
+    for rest, place in zip(steps[in_block].split(_BLOCK), places[in_block].split(_BLOCK), strict=True):
+        of_block = blocks[place - len(in_strata)].cumsum(-1)
+        # Rounding must not lead to a particle of no entropy.
+        rest = (rest - sums[place]).clamp_min_(0).minimum(of_block[:, -1].nextafter(rest.new_zeros(())))
+        within = torch.searchsorted(of_block, rest[:, None], right=True)[:, 0]
+        drawn.append((place - len(in_strata)) * _BLOCK + within)
+    return torch.cat(drawn).unique_consecutive()
 
 
 def resampled(
@@ -95,25 +127,21 @@ def resampled(
         negligible_entropy: particles with at most so much remaining entropy together are dropped first; nats.
     """
     # The others are in no order: there may be a thousand times as many.
-    entropies, order = remaining_entropy.topk(min(len(weights), max(max_particles, resample_above)))
-    beyond = remaining_entropy.index_fill(0, order, 0.0).sum()
+    entropies, order = _greatest(remaining_entropy, min(len(weights), max(max_particles, resample_above)))
+    others = remaining_entropy.index_fill(0, order, 0.0)
+    beyond = others.sum()
     rest = entropies.flip(0).cumsum(0).flip(0) + beyond  # remaining entropy of the particles from position j on
     if not beyond > negligible_entropy:
         num_relevant = max(1, int((rest > negligible_entropy).sum()))
         return order[:num_relevant], weights[order[:num_relevant]], False
     # With the j greatest kept, the others share max_particles - j places: c_j = (their entropy) / (their places).
     # The right j is the first whose next particle is no greater than c_j.
-    entropies, rest = entropies[:max_particles], rest[:max_particles]
-    threshold = rest / torch.arange(max_particles, 0, -1, device=rest.device)
-    num_kept = int((entropies <= threshold).int().argmax())
+    threshold = rest[:max_particles] / torch.arange(max_particles, 0, -1, device=rest.device)
+    num_kept = int((entropies[:max_particles] <= threshold).int().argmax())
     c, kept = threshold[num_kept], order[:num_kept]
-    sampled_entropy = remaining_entropy.index_fill(0, kept, 0.0)  # so what is kept is not sampled
-    others = _by_stratum(sampled_entropy, strata, _IN_STRATA * entropies[-1].item())
-    sums = sampled_entropy[others].cumsum(0)
+    others.index_copy_(0, order[num_kept:], entropies[num_kept:])
     offset = torch.rand((), generator=generator, dtype=torch.float64).item()
-    # One particle is sampled for each of these that the sums pass.
-    passed = (torch.arange(max_particles - num_kept, dtype=sums.dtype, device=sums.device) + offset) * c
-    places = torch.searchsorted(sums, passed[passed < sums[-1]], right=True).unique_consecutive()
-    sampled = others[places]
+    steps = (torch.arange(max_particles - num_kept, dtype=others.dtype, device=others.device) + offset) * c
+    sampled = _drawn(others, strata, _IN_STRATA * entropies[max_particles - 1].item(), steps)
     raised = weights[sampled] * (c / remaining_entropy[sampled]).to(weights)
     return torch.cat([kept, sampled]), torch.cat([weights[kept], raised]), True
