@@ -91,7 +91,7 @@ def beside(
     new, old = (statistics.median(seconds[version]) for version in ("newer", "older"))
     indices = {version: [int(i) for i in batch.indices] for version, batch in batches.items()}
     same = sum(a == b for a, b in zip(indices["newer"], indices["older"], strict=True))
-    worth = {version: joint_mutual_information(log_probs[indices[version]], num_outcomes=20_000) for version in indices}
+    worth = {version: joint_mutual_information(log_probs[indices[version]], num_outcomes=200_000) for version in indices}
     return {
         "method": name,
         "older, s": f"{old:.1f}",

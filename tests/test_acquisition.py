@@ -60,8 +60,8 @@ def test_chunks_blocks_and_tiles_change_nothing(name, monkeypatch):
         ("kbald", "_BLOCK", 7),
         ("batchbald", "_BLOCK", 3),
         ("batchbald", "_PART", 11),
-        ("batchbald", "_MERGED_SIZES", ()),
-        ("batchbald", "_MERGED_SIZES", (0, 5, 50)),
+        ("batchbald", "_CUTS", ()),
+        ("batchbald", "_CUTS", (0, 5, 50)),
     ]:
         monkeypatch.setattr(importlib.import_module(f"alkbald.acquisition.{module}"), constant, value)
         changed = SCORED[name](log_probs, 5)
