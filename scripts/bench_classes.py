@@ -1,8 +1,8 @@
 """Selection where classes are many, beside an older commit, and from a mapped file.
 
     git worktree add ../older 9d66d19
-    python scripts/bench_classes.py ../older           also a pool of 10 GB in a file: some 15 minutes
-    python scripts/bench_classes.py ../older --quick   no file
+    python scripts/bench_classes.py ../older           also two classes, and a pool of 10 GB in a file: 20 minutes
+    python scripts/bench_classes.py ../older --quick   many classes in memory alone
 
 Predictions are those of a network for many classes (alkbald/benchmarking/many_classes.py). Both versions run in one
 process, in turn. Seconds are of the processor: run it with OMP_NUM_THREADS=1, and they compare on a busy machine too.
@@ -24,7 +24,7 @@ import torch
 from alkbald.acquisition import bald, batchbald, kbald
 from alkbald.benchmarking.checkouts import commit_of, package
 from alkbald.benchmarking.many_classes import ManyClasses
-from alkbald.benchmarking.memory import measured
+from alkbald.benchmarking.memory import anonymous_mebibytes, measured
 from alkbald.benchmarking.report import Report, at_least, option_parser
 from alkbald.cli import errors_in_one_line
 from alkbald.information import joint_mutual_information
@@ -35,11 +35,13 @@ _PART = 1000
 
 
 def main() -> None:
-    options = option_parser(__doc__, "runs/bench_classes", quick="no pool in a file")
+    options = option_parser(__doc__, "runs/bench_classes", quick="many classes in memory alone")
     options.add_argument("older", type=Path, help="a checkout of the older commit")
     options.add_argument("--points", type=at_least(BATCH_SIZE), default=10_000)
     options.add_argument("--samples", type=at_least(1), default=20)
     options.add_argument("--classes", type=at_least(33), default=1000)
+    options.add_argument("--points-of-two", type=at_least(BATCH_SIZE), default=60_000, help="of two classes")
+    options.add_argument("--samples-of-two", type=at_least(1), default=100)
     options.add_argument("--points-in-file", type=at_least(BATCH_SIZE), default=50_000)
     options.add_argument("--samples-in-file", type=at_least(1), default=50)
     arguments = options.parse_args()
@@ -51,17 +53,22 @@ def main() -> None:
         torch.device("cpu"),
         "Many classes, measured",
         f"Batches of {BATCH_SIZE}. Processor seconds, medians of {arguments.repeats}, without a warm-up. The older "
-        f"commit is {commit_of(arguments.older)}. RssAnon is of the whole process.",
+        f"commit is {commit_of(arguments.older)}. RssAnon is memory that no file stands behind: from a file, of the "
+        "whole process; in memory, what a selection adds to it.",
         rows,
     )
     older = package(arguments.older, ["acquisition"]).acquisition
-    log_probs = ManyClasses(arguments.classes, arguments.samples).points_log_probs(arguments.points)
     methods: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
         "2-BALD": (partial(kbald, order=2), partial(older.kbald, order=2)),
         "BatchBALD": (batchbald, older.batchbald),
     }
-    table = [beside(name, *methods[name], log_probs, arguments.repeats, rows) for name in methods]
-    report.add(f"{title(log_probs.shape)}, in memory", table)
+    pools = [(arguments.points, arguments.samples, arguments.classes)]
+    if not arguments.quick:
+        pools.append((arguments.points_of_two, arguments.samples_of_two, 2))
+    for points, samples, classes in pools:
+        log_probs = ManyClasses(classes, samples).points_log_probs(points)
+        table = [beside(name, *methods[name], log_probs, arguments.repeats, rows) for name in methods]
+        report.add(f"{title(log_probs.shape)}, in memory", table)
     if not arguments.quick:
         report.add(*from_file(arguments, report_folder=Path(arguments.output), rows=rows))
     print(report.text())
@@ -81,22 +88,28 @@ def beside(
 ) -> dict[str, Any]:
     """One method of both versions, in turn."""
     seconds: dict[str, list[float]] = {"newer": [], "older": []}
-    batches = {}
+    batches, memory = {}, {"newer": 0.0, "older": 0.0}
     for _ in range(repeats):
         for version, method in (("newer", newer), ("older", older)):
+            before = anonymous_mebibytes()
             run = measured(lambda method=method: method(log_probs, BATCH_SIZE))  # type: ignore[misc]
             batches[version] = run.batch
+            memory[version] = max(memory[version], run.mebibytes - before)
             seconds[version].append(run.processor)
-            rows.append({"method": name, "what": version, "processor": run.processor, "clock": run.clock})
+            shape = dict(zip("NKC", log_probs.shape, strict=True))
+            rows.append({"method": name, **shape, "what": version, "processor": run.processor, "clock": run.clock})
     new, old = (statistics.median(seconds[version]) for version in ("newer", "older"))
     indices = {version: [int(i) for i in batch.indices] for version, batch in batches.items()}
     same = sum(a == b for a, b in zip(indices["newer"], indices["older"], strict=True))
-    worth = {version: joint_mutual_information(log_probs[indices[version]], num_outcomes=200_000) for version in indices}
+    worth = {
+        version: joint_mutual_information(log_probs[indices[version]], num_outcomes=200_000) for version in indices
+    }
     return {
         "method": name,
         "older, s": f"{old:.1f}",
         "now, s": f"{new:.1f}",
         "ratio": f"{old / new:.1f}",
+        "peak RssAnon, MiB, older / now": f"{memory['older']:.0f} / {memory['newer']:.0f}",
         "same picks": f"{same} of {BATCH_SIZE}",
         "joint MI, older": "{:.4f} (error {:.4f})".format(*worth["older"]),
         "joint MI, now": "{:.4f} (error {:.4f})".format(*worth["newer"]),
@@ -119,7 +132,15 @@ def from_file(arguments: Any, report_folder: Path, rows: list[dict[str, Any]]) -
         table = []
         for name, method in {"BALD": bald, "2-BALD": partial(kbald, order=2), "BatchBALD": batchbald}.items():
             run = measured(lambda method=method: method(mapped, BATCH_SIZE))  # type: ignore[misc]
-            rows.append({"method": name, "what": "file", "processor": run.processor, "clock": run.clock})
+            rows.append(
+                {
+                    "method": name,
+                    **dict(zip("NKC", shape, strict=True)),
+                    "what": "file",
+                    "processor": run.processor,
+                    "clock": run.clock,
+                }
+            )
             table.append(
                 {
                     "method": name,

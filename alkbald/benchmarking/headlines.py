@@ -79,6 +79,16 @@ def _beside(report: str, tables: Tables) -> Iterator[Headline]:
             yield Headline("a round at the paper's settings", newer, peer, older / newer)
 
 
+def _classes(report: str, tables: Tables) -> Iterator[Headline]:
+    """Seconds of the processor."""
+    (heading, table), *_ = tables.items()
+    points, classes = re.findall(r"[NC] = ([\d,]+)", heading)
+    (peer,) = re.findall(r"older\s+commit\s+is\s+(\w+)", report)
+    for row in table:
+        what = f"10 of {points} points of {classes} classes by {row['method']}"
+        yield Headline(what, _number(row["now, s"]), f"commit {peer[:7]}", _number(row["ratio"]))
+
+
 def _large_pools(report: str, tables: Tables) -> Iterator[Headline]:
     """Seconds of the processor: of the two that the report tells, the ones that compare on a busy machine."""
     ((heading, table),) = tables.items()
@@ -109,6 +119,7 @@ HEADLINES: dict[str, Callable[[str, Tables], Iterator[Headline]]] = {
     "bench_acquisition": _acquisition,
     "bench_inference": _inference,
     "bench_beside": _beside,
+    "bench_classes": _classes,
     "bench_large_pools": _large_pools,
     "bench_methods": _methods,
     "bench_sharing": _sharing,

@@ -33,7 +33,7 @@ class BatchHeuristic(AbstractHeuristic):
 
     def __init__(self, method: str, query_size: int, *, seed: int = 0, **options: Any):
         super().__init__(reverse=True)
-        self._method = method_of_fixed_size(method)
+        self._name, self._method = method, method_of_fixed_size(method)
         self._query_size = query_size
         self._generator = Generator().manual_seed(seed)
         self._options = options
@@ -48,16 +48,21 @@ class BatchHeuristic(AbstractHeuristic):
         Args:
             predictions: [N, C, K], probabilities or logits. As everywhere in baal, they count as logits unless all are
                 in [0, 1] and sum to 1 over C. A list of one such array is taken as it.
-            target_predictions: None.
+            target_predictions: [T, C*, K] of the inputs that will have to be predicted, for the method epig alone.
+                Iteration k is the pool's. None: points of the pool stand for them.
 
         Raises:
-            ValueError: several outputs, other axes, one class, target predictions, or as of the method.
+            ValueError: several outputs, other axes, one class, target predictions of another method, or as of the
+                method.
         """
+        options = self._options
         if target_predictions is not None:
-            raise ValueError("target_predictions are not used: leave them out")
+            if self._name != "epig":
+                raise ValueError(f"target_predictions are of no use to {self._name}: leave them out")
+            options = options | {"target_log_probs": _log_probs(target_predictions)}
         log_probs = _log_probs(predictions)
         size = min(self._query_size, len(log_probs))
-        batch = self._method(log_probs, size, generator=self._generator, **self._options)
+        batch = self._method(log_probs, size, generator=self._generator, **options)
         scores = mutual_information(log_probs).double().numpy() / (1 + math.log(log_probs.shape[-1]))
         scores[batch.indices] = np.arange(size, 0, -1)
         return scores

@@ -7,11 +7,12 @@ from conftest import ROOT
 
 
 def test_versions_are_compared_and_the_file_is_removed(tmp_path):
-    sizes = ["--points", "60", "--samples", "4", "--classes", "120", "--points-in-file", "80", "--samples-in-file", "4"]
+    sizes = ["--points", "60", "--samples", "4", "--classes", "120", "--points-of-two", "50", "--samples-of-two", "5"]
+    sizes += ["--points-in-file", "80", "--samples-in-file", "4"]
     program = [sys.executable, "scripts/bench_classes.py", str(ROOT), *sizes, "--repeats", "1"]  # this commit will do
     done = subprocess.run([*program, "--output", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
     compared = [line.split(" | ") for line in done.stdout.splitlines() if line.startswith(("| 2-BALD", "| BatchBALD"))]
-    assert [row[4] for row in compared[:2]] == ["10 of 10"] * 2
-    assert len(compared) == 4
+    assert [row[5] for row in compared[:4]] == ["10 of 10"] * 4
+    assert len(compared) == 6
     assert "| BALD |" in done.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["provenance.json", "report.md", "times.csv"]

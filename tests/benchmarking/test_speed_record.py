@@ -154,7 +154,7 @@ def test_bench_measures_everything_and_records_nothing(tmp_path, capsys):
         call(importlib.import_module(name), *shlex.split(arguments))
     printed = capsys.readouterr().out
     rows = rows_below(tmp_path)
-    assert {row.benchmark for row in rows} == HEADLINES.keys() - {"bench_beside"}  # that one needs OLDER
+    assert {row.benchmark for row in rows} == HEADLINES.keys() - {"bench_beside", "bench_classes"}  # need OLDER
     for row in rows:
         assert f"| {row.what} | {row.seconds} |" in printed
     assert ((ROOT / "results" / "speed.csv").read_bytes(), (ROOT / "docs" / "performance.md").read_text()) == before
@@ -163,7 +163,8 @@ def test_bench_measures_everything_and_records_nothing(tmp_path, capsys):
 def test_bench_measures_beside_an_older_commit_if_told_which():
     line = ["make", "--dry-run", "bench", "VENV=none", "OLDER=../older"]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=True)
-    assert "scripts/bench_beside.py ../older --quick" in done.stdout
+    for benchmark in ("bench_beside", "bench_classes"):
+        assert f"scripts/{benchmark}.py ../older --quick" in done.stdout
 
 
 def test_a_report_is_put_on_record_once_and_into_the_page(tmp_path, capsys):

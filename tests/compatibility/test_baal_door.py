@@ -27,6 +27,12 @@ def test_bald_ranks_as_baals_own(predictions):
     assert scores[ranks].tolist() == list(range(40, 0, -1))
 
 
+def test_epig_of_given_targets_ranks_as_baals_own():
+    targets = random_log_probs(7, 8, 4, seed=1).exp().transpose(1, 2).numpy()
+    expected, _ = heuristics.EPIG().get_ranks(PROBS, targets)
+    assert BatchHeuristic("epig", 40)(PROBS, targets).tolist() == expected.tolist()
+
+
 def test_the_batch_comes_first_and_then_the_others_by_bald():
     batch = batchbald(LOG_PROBS, 6).indices
     ranks = BatchHeuristic("batchbald", 6)(PROBS).tolist()
@@ -88,4 +94,6 @@ def test_what_the_loop_cannot_use_is_refused():
     with pytest.raises(ValueError, match="method must be one of"):
         BatchHeuristic("dynamic_bald", 5)
     with pytest.raises(ValueError, match="target_predictions"):
-        BatchHeuristic("epig", 5).get_ranks(PROBS, PROBS)
+        BatchHeuristic("batchbald", 5).get_ranks(PROBS, PROBS)
+    with pytest.raises(ValueError, match="K = 8"):
+        BatchHeuristic("epig", 5).get_ranks(PROBS, PROBS[..., :4])

@@ -30,6 +30,10 @@ def answer(group: Group, comparison: Comparison) -> list[str]:
         found = [_difference(each, comparison) for each in comparison.differences if each.verdict == verdict]
         if found:
             said.append(f"{words} {'; '.join(found)}.")
+    judged = sum(each.trials >= ENOUGH_TRIALS for each in comparison.differences)
+    if judged:
+        many = f", and {judged} were made" if judged > 1 else ""
+        said.append(f"Brackets hold 95% intervals, each for one comparison by itself{many}.")
     compared = {each.less for each in comparison.differences} | {leader.curve}
     if alone := [standing.curve for standing in comparison.standings if standing.curve not in compared]:
         said.append(f"Without a common seed, or with one round only: {', '.join(alone)}.")
