@@ -1,8 +1,8 @@
-"""Errors that a user can mend. The command line tells each in one line (`alkbald.cli`)."""
+"""Errors and warnings. The command line tells a `UserError` in one line (`alkbald.cli`)."""
 
 
 class UserError(Exception):
-    """Something outside the code is wrong; the message says what, and what to do."""
+    """Something that a user can mend; the message says what is wrong, and what to do."""
 
 
 class SettingsError(UserError):
@@ -19,3 +19,11 @@ class RecordError(UserError):
 
 class TrainingDiverged(UserError):
     """The loss is not finite any more."""
+
+
+class TablesTooLarge(ValueError):
+    """An order of k-BALD whose outcome tables exceed the memory budget."""
+
+
+class AxesWarning(UserWarning):
+    """Axes of predictions that seem to be in another order than [N, K, C]."""

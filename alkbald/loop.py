@@ -23,11 +23,10 @@ from jaxtyping import Float, Int
 from torch import Generator, Tensor
 from tqdm import tqdm
 
-from alkbald.acquisition import METHODS, AxesWarning, Batch
-from alkbald.acquisition.kbald import TablesTooLarge
+from alkbald.acquisition import METHODS, Batch
 from alkbald.data import Data, load
 from alkbald.devices import prepared_device
-from alkbald.errors import TrainingDiverged
+from alkbald.errors import AxesWarning, TablesTooLarge, TrainingDiverged
 from alkbald.evaluation import Evaluation, evaluate
 from alkbald.measuring import Stopwatch, peak_memory, reset_peak_memory
 from alkbald.posteriors import Posterior, make_posterior

@@ -16,7 +16,7 @@ MAY_IMPORT = {
     "measuring": set(),
     "devices": {"errors"},
     "information": {"devices"},
-    "acquisition": {"devices", "information"},
+    "acquisition": {"devices", "errors", "information"},
     "compatibility": {"acquisition", "information"},
     "needs_experiments": set(),
     "progress": set(),

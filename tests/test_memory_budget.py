@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from alkbald import devices, loop
 from alkbald.acquisition import METHODS, pool
-from alkbald.acquisition.kbald import TablesTooLarge, check_tables, table_rows
+from alkbald.acquisition.kbald import check_tables, table_rows
 from alkbald.acquisition.pool import Pool, checked_budget
 from alkbald.acquisition.predictions import as_predictions
-from alkbald.errors import SettingsError
+from alkbald.errors import SettingsError, TablesTooLarge
 from alkbald.information.particles import ChildParticles, OutcomeParticles
 from alkbald.settings import check_method_size
 

@@ -11,10 +11,11 @@ from conftest import generator, random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alkbald.acquisition import METHODS, AxesWarning, Chunks, bald, batchbald, kbald
+from alkbald.acquisition import METHODS, Chunks, bald, batchbald, kbald
 from alkbald.acquisition import predictions as module
 from alkbald.acquisition.pool import Pool
 from alkbald.acquisition.predictions import as_predictions
+from alkbald.errors import AxesWarning
 
 OPTIONS = {"kbald": {"order": 2}, "conservative_bald": {"min_bald": 0.0}, "epig": {"num_targets": 5}}
 

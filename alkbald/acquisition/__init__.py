@@ -18,7 +18,7 @@ from alkbald.acquisition.epig import epig
 from alkbald.acquisition.kbald import check_tables, kbald, kbald_scores
 from alkbald.acquisition.large_batchbald import large_batchbald, power_large_batchbald
 from alkbald.acquisition.method import Method
-from alkbald.acquisition.predictions import AnyPredictions, AxesWarning, Chunks, Predictions
+from alkbald.acquisition.predictions import AnyPredictions, Chunks, Predictions
 from alkbald.acquisition.random import random
 from alkbald.acquisition.stochastic import power_bald, softmax_bald, softrank_bald
 from alkbald.acquisition.uncertainty import entropy, variation_ratios
@@ -47,7 +47,6 @@ METHODS: dict[str, Method] = {
 __all__ = [
     "METHODS",
     "AnyPredictions",
-    "AxesWarning",
     "Batch",
     "Chunks",
     "Method",

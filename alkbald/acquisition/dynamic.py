@@ -14,9 +14,10 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch, tie_margin
-from alkbald.acquisition.kbald import TablesTooLarge, check_tables, kbald, kbald_scores, table_rows
+from alkbald.acquisition.kbald import check_tables, kbald, kbald_scores, table_rows
 from alkbald.acquisition.pool import checked_budget
 from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
+from alkbald.errors import TablesTooLarge
 from alkbald.information import joint_mutual_information
 
 #: Of 3-BALD from 2-BALD, relative to the score.

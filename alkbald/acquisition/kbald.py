@@ -13,14 +13,11 @@ from alkbald.acquisition.merged_classes import coarse_levels, has_coarse_levels
 from alkbald.acquisition.pairs import PairGains
 from alkbald.acquisition.pool import Pool, checked_budget, outcome_bytes
 from alkbald.acquisition.predictions import AnyPredictions, Predictions, as_predictions, pool_predictions
+from alkbald.errors import TablesTooLarge
 from alkbald.information.particles import OutcomeParticles
 
 #: Points evaluated at a time: enough for a matrix product, few enough that lazy evaluation can stop early.
 _BLOCK = 1024
-
-
-class TablesTooLarge(ValueError):
-    """An order whose outcome tables exceed the memory budget."""
 
 
 def kbald(

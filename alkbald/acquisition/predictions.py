@@ -24,16 +24,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from alkbald.errors import AxesWarning
 from alkbald.information.probabilities import check_axes
 
 #: Points and samples that are compared to see whether their axes were mistaken for each other.
 _POINTS_COMPARED = 64
 #: Elements that are read at a time from what is not in memory: some 16 MiB.
 _ELEMENTS_READ = 2**22
-
-
-class AxesWarning(UserWarning):
-    """Axes that seem to be in another order than [N, K, C]."""
 
 
 class Predictions(ABC):
