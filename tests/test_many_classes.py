@@ -31,6 +31,11 @@ def predictions(n: int, sharpness: float, seed: int, dtype: torch.dtype = torch.
     return logits.masked_fill(impossible, -torch.inf).log_softmax(-1)
 
 
+def with_leading_classes(log_probs: torch.Tensor, memory_budget: int) -> tuple[Pool, LeadingClasses]:
+    leading = LeadingClasses(as_predictions(log_probs), memory_budget, log_probs.device)
+    return Pool(as_predictions(log_probs), memory_budget=0, visit=leading.keep), leading
+
+
 def particles_of(pool: Pool, ranks: list[int]) -> OutcomeParticles:
     particles = OutcomeParticles.prior(SAMPLES, torch.empty(0, dtype=pool.dtype))
     for rank in ranks:
@@ -48,10 +53,10 @@ def particles_of(pool: Pool, ranks: list[int]) -> OutcomeParticles:
 )
 def test_bounds_by_leading_classes_are_at_least_the_gains(sharpness, seed, dtype, picks, budget):
     log_probs = predictions(12, sharpness, seed, dtype)
-    pool = Pool(as_predictions(log_probs), memory_budget=0)
+    pool, leading = with_leading_classes(log_probs, budget)
     particles = particles_of(pool, list(range(picks)))
     ranks = torch.tensor([7, 0, 11, 3, 4])
-    bounds = LeadingClasses(pool, budget).upper_bounds(particles, ranks)
+    bounds = leading.upper_bounds(pool, particles, ranks)
     # The gain by its definition, with all classes, in float64.
     probs = log_probs[pool.index[ranks]].double().exp()
     posterior, weights = particles.posterior.double(), particles.weights.double()
@@ -64,11 +69,11 @@ def test_bounds_by_leading_classes_are_at_least_the_gains(sharpness, seed, dtype
 
 
 def test_bounds_by_leading_classes_are_near_the_gains_of_a_network():
-    pool = Pool(as_predictions(ManyClasses(400, 10).points_log_probs(60)), memory_budget=0)
+    pool, leading = with_leading_classes(ManyClasses(400, 10).points_log_probs(60), 10**8)
     particles = OutcomeParticles.prior(10, torch.empty(0)).extended(pool.probs_of(0))
     ranks = torch.arange(1, 60)
     gains = BATCHBALD._gains(pool, particles, ranks)
-    bounds = LeadingClasses(pool, 10**8).upper_bounds(particles, ranks)
+    bounds = leading.upper_bounds(pool, particles, ranks)
     assert 1 < (bounds / gains).median() < 1.15
 
 

@@ -121,9 +121,10 @@ def _pool_and_leading_classes(
     _, num_samples, num_classes = predictions.shape
     if not LeadingClasses.are_worth_it(num_samples, num_classes):
         return Pool(predictions, memory_budget=memory_budget, num_outcomes=num_outcomes, device=device), None
-    budget = checked_budget(memory_budget, device or predictions.device)
-    pool = Pool(predictions, memory_budget=0, device=device)
-    return pool, LeadingClasses(pool, budget - outcome_bytes(num_outcomes, num_samples, predictions.dtype))
+    device = device or predictions.device
+    budget = checked_budget(memory_budget, device) - outcome_bytes(num_outcomes, num_samples, predictions.dtype)
+    leading = LeadingClasses(predictions, budget, device)
+    return Pool(predictions, memory_budget=0, device=device, visit=leading.keep), leading
 
 
 def _lazy_greedy_pick(
@@ -161,7 +162,7 @@ def _lazy_greedy_pick(
         states.append(particles)
     for state in states:
         ranks = candidates().sort().values
-        upper_bounds = leading.upper_bounds(state, ranks) if leading else _gains(pool, state, ranks)
+        upper_bounds = leading.upper_bounds(pool, state, ranks) if leading else _gains(pool, state, ranks)
         bounds[ranks] = torch.minimum(bounds[ranks], upper_bounds)
         evaluate(candidates()[:block])
     while len(ranks := candidates()):

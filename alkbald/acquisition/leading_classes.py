@@ -24,11 +24,14 @@ gain (with J = 8: 10% to 17%).
 [KolchinskyTracey2017] Kolchinsky and Tracey. Estimating mixture entropy with pairwise distances.
 """
 
+from typing import NamedTuple
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from alkbald.acquisition.pool import Pool
+from alkbald.acquisition.pool import LEAST_LOG, Pool, compute_dtype
+from alkbald.acquisition.predictions import Predictions
 from alkbald.devices import float32_products
 from alkbald.information.particles import TILE, OutcomeParticles
 from alkbald.information.probabilities import TINY
@@ -45,85 +48,114 @@ _ELEMENTS = 2**19
 
 
 class LeadingClasses:
-    """What the bounds need of a pool's points, made when they are asked for."""
+    """What the bounds need of a pool's points: made as the pool reads them, and made anew where that is not kept."""
 
-    def __init__(self, pool: Pool, memory_budget: int):
+    def __init__(self, predictions: Predictions, memory_budget: int, device: torch.device):
         """
         Args:
-            pool: predictions.
-            memory_budget: bytes of what is kept. Of ranks that do not fit, it is made anew when they are needed.
+            predictions: of the pool.
+            memory_budget: bytes of what is kept: that of the first points of the pool, as many as fit.
+            device: where to compute.
         """
-        self._pool = pool
-        n, num_samples, _ = pool.shape
-        bytes_a_point = num_samples * (_NUM_LEADING + num_samples + 2) * pool.dtype.itemsize
-        self._num_cached = min(n, max(0, memory_budget) // bytes_a_point)
-        # Memory that is not written to is not there: only the points that are asked for cost anything on a CPU.
-        shape = self._num_cached, num_samples
-        like = pool.bald.new_empty(0, dtype=pool.dtype)
-        self._columns = like.new_empty(*shape, _NUM_LEADING + num_samples)
-        self._others = like.new_empty(shape)
-        self._own = like.new_empty(shape)
-        self._is_made = torch.zeros(self._num_cached, dtype=torch.bool, device=like.device)
+        self._predictions = predictions
+        n, num_samples, _ = predictions.shape
+        dtype = compute_dtype(predictions.dtype)
+        bytes_a_point = num_samples * (_NUM_LEADING + num_samples + 2) * dtype.itemsize
+        self._num_kept = min(n, max(0, memory_budget) // bytes_a_point)
+        shape = self._num_kept, num_samples
+        self._kept = Columns(
+            torch.empty(*shape, _NUM_LEADING + num_samples, dtype=dtype, device=device),
+            torch.empty(shape, dtype=dtype, device=device),
+            torch.empty(shape, dtype=dtype, device=device),
+        )
 
     @staticmethod
     def are_worth_it(num_samples: int, num_classes: int) -> bool:
         """Whether classes are so many that bounds cost much less than gains."""
         return _TIMES_FEWER * (_NUM_LEADING + num_samples) <= num_classes
 
-    def upper_bounds(self, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def keep(
+        self,
+        first_index: int,
+        log_probs: Float[Tensor, "n K C"],
+        probs: Float[Tensor, "n K C"],
+        sums: Float[Tensor, "n K"],
+    ) -> None:
+        """For the pass over the pool (see `Pool`). Reading and exponentials made again took a tenth of the time."""
+        count = min(len(sums), self._num_kept - first_index)
+        if count > 0:
+            made = _made(log_probs[:count], probs[:count], sums[:count])
+            for kept, values in zip(self._kept, made, strict=True):
+                kept[first_index : first_index + count] = values
+
+    def upper_bounds(self, pool: Pool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """At least I[Y_n; Omega | Y_S] of some ranks, with the outcomes of the picks S given as particles; nats."""
         with float32_products():
             mean = particles.weights @ particles.posterior
-        bounds = self._pool.bald.new_empty(len(ranks))
-        size = max(1, _ELEMENTS // self._columns.shape[1:].numel())
+        bounds = pool.bald.new_empty(len(ranks))
+        size = max(1, _ELEMENTS // self._kept.columns.shape[1:].numel())
         for start in range(0, len(ranks), size):
-            columns, others, own = self._of(ranks[start : start + size])
+            columns, others, own = self._of(pool.index[ranks[start : start + size]])
             with float32_products():
                 bounds[start : start + size] = _entropy_bound(particles, columns, others) + own @ mean
         return bounds
 
-    def _of(self, ranks: Int[Tensor, " n"]) -> tuple[Tensor, Tensor, Tensor]:
-        """As `_made`; of the ranks that are kept, what is kept."""
-        is_kept = ranks < self._num_cached
-        kept = ranks[is_kept]
-        new = kept[~self._is_made[kept]]
-        for part in self._parts(new):
-            self._columns[part], self._others[part], self._own[part] = self._made(part)
-        self._is_made[new] = True
-        of_kept = self._columns[kept], self._others[kept], self._own[kept]
-        if len(kept) == len(ranks):
+    def _of(self, indices: Int[Tensor, " n"]) -> "Columns":
+        """Of some points."""
+        is_kept = indices < self._num_kept
+        of_kept = Columns(*(values[indices[is_kept]] for values in self._kept))
+        if len(of_kept.own) == len(indices):
             return of_kept
-        parts = [of_kept, *map(self._made, self._parts(ranks[~is_kept]))]
+        _, num_samples, num_classes = self._predictions.shape
+        parts = [of_kept]
+        for part in indices[~is_kept].split(max(1, _ELEMENTS // (num_samples * num_classes))):
+            log_probs = self._predictions.at(part).to(self._kept.own).clamp_min_(LEAST_LOG)
+            probs = log_probs.exp()
+            parts.append(_made(log_probs, probs, probs.sum(-1)))
         order = torch.cat([is_kept.nonzero()[:, 0], (~is_kept).nonzero()[:, 0]]).argsort()
-        columns, others, own = (torch.cat(values)[order] for values in zip(*parts, strict=True))
-        return columns, others, own
+        return Columns(*(torch.cat(values)[order] for values in zip(*parts, strict=True)))
 
-    def _parts(self, ranks: Int[Tensor, " n"]) -> tuple[Int[Tensor, " part"], ...]:
-        return ranks.split(max(1, _ELEMENTS // (self._pool.shape[1] * self._pool.shape[2])))
 
-    def _made(
-        self, ranks: Int[Tensor, " n"]
-    ) -> tuple[Float[Tensor, "n K columns"], Float[Tensor, "n K"], Float[Tensor, "n K"]]:
-        """Of some ranks, made from the pool's predictions.
+class Columns(NamedTuple):
+    """Of some points.
 
-        Returns:
-            Columns: of sample l, p_ly of the leading classes y, then R_l exp(-KL(p~_k || p~_l)) for each sample k.
-            R_k.
-            sum_{y leads} p_ky log p_ky + R_k log R_k.
-        """
-        log_probs, probs = self._pool.log_probs(ranks)
-        classes = probs.mean(1).topk(_NUM_LEADING).indices[:, None].expand(-1, probs.shape[1], -1)
-        leading = probs.gather(2, classes)
-        probs.scatter_(2, classes, 0.0)  # 1 less the leading ones would be rounded
-        others = probs.sum(-1).clamp_min_(TINY)
-        with float32_products():
-            cross = probs @ log_probs.transpose(1, 2)  # [n, k, l], sum over the others of p_ky log p_ly
-        divergence = (cross.diagonal(dim1=1, dim2=2)[..., None] - cross) / others[..., None]
-        divergence += others.log()[:, None, :] - others.log()[..., None]
-        divergence.clamp_min_(0).add_(_ROUNDING).diagonal(dim1=1, dim2=2).zero_()
-        alike = (divergence.neg_().exp_().transpose(1, 2) * others[..., None]).clamp_min_(TINY)
-        own = (leading * log_probs.gather(2, classes)).sum(-1) + others * others.log()
-        return torch.cat([leading, alike], -1), others, own
+    Attributes:
+        columns: of sample l, p_ly of the leading classes y, then R_l exp(-KL(p~_k || p~_l)) for each sample k.
+        others: R_k.
+        own: sum_{y leads} p_ky log p_ky + R_k log R_k.
+    """
+
+    columns: Float[Tensor, "n K columns"]
+    others: Float[Tensor, "n K"]
+    own: Float[Tensor, "n K"]
+
+
+def _made(log_probs: Float[Tensor, "n K C"], probs: Float[Tensor, "n K C"], sums: Float[Tensor, "n K"]) -> Columns:
+    """Of points as they are read: probabilities are divided by their sums here, where they are few.
+
+    Args:
+        log_probs: finite.
+        probs: their exponentials; overwritten, and as before in the end.
+        sums: of the probabilities.
+    """
+    classes = probs.sum(1).topk(_NUM_LEADING).indices[:, None].expand(-1, probs.shape[1], -1)
+    leading = probs.gather(2, classes)
+    plogp_of_leading = (leading * log_probs.gather(2, classes)).sum(-1)
+    probs.scatter_(2, classes, 0.0)  # 1 less the leading ones would be rounded
+    others = probs.sum(-1)
+    with float32_products():
+        cross = probs @ log_probs.transpose(1, 2)  # [n, k, l], sum over the others of p_ky log p_ly
+    probs.scatter_(2, classes, leading)
+    log_sums = sums.log()
+    own = (plogp_of_leading - leading.sum(-1) * log_sums) / sums
+    cross = (cross - others[..., None] * log_sums[:, None]) / sums[..., None]
+    others = (others / sums).clamp_min_(TINY)
+    divergence = (cross.diagonal(dim1=1, dim2=2)[..., None] - cross) / others[..., None]
+    divergence += others.log()[:, None, :] - others.log()[..., None]
+    divergence.clamp_min_(0).add_(_ROUNDING).diagonal(dim1=1, dim2=2).zero_()
+    alike = divergence.neg_().exp_().transpose(1, 2) * others[..., None]
+    columns = torch.cat([leading / sums[..., None], alike], -1).clamp_min_(TINY)
+    return Columns(columns, others, own + others * others.log())
 
 
 def _entropy_bound(

@@ -6,8 +6,7 @@ BALD bounds every gain that a point can have in exact BatchBALD, so greedy selec
 mostly never comes to the rest.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import torch
@@ -22,6 +21,12 @@ from alkbald.information.probabilities import TINY, checked_sums, entropy
 
 #: Elements of log_probs that a pass reads at a time: what stays in a core's cache between the operations of the pass.
 _CHUNK = 2**19
+#: Logarithms are raised to this: a product with the probability, which is then below any that is normal, is 0.
+LEAST_LOG = -100.0
+
+#: Of the pass over a pool, the index of the first point, and of it and those behind it log p (at least LEAST_LOG), p,
+#: and the sums of p over the classes (not quite one): what it gives to look at, and not to change.
+Visit = Callable[[int, Float[Tensor, "n K C"], Float[Tensor, "n K C"], Float[Tensor, "n K"]], None]
 
 
 class Pool:
@@ -43,6 +48,7 @@ class Pool:
         memory_budget: int | None = None,
         num_outcomes: int = 0,
         device: torch.device | None = None,
+        visit: Visit | None = None,
     ):
         """One pass over the pool.
 
@@ -53,6 +59,7 @@ class Pool:
             num_outcomes: how many outcomes the method will hold (`particles.OutcomeParticles`). They come first;
                 probabilities get what is left.
             device: where to compute; None: where the predictions are.
+            visit: is called during the pass, for each part of the pool.
 
         Raises:
             TypeError, ValueError: log_probs that are none (see `probabilities.check_probabilities`).
@@ -72,7 +79,7 @@ class Pool:
             read = predictions.rows(first, min(n, first + predictions.points_at_a_time))
             for start, part in zip(range(first, n, points), read.split(points), strict=False):
                 rows = slice(start, start + len(part))
-                bald[rows], marginal_entropy[rows] = self._scores(part, start, *buffers[:, : len(part)])
+                bald[rows], marginal_entropy[rows] = self._scores(part, start, *buffers[:, : len(part)], visit)
         self.bald, self.index = bald.sort(descending=True, stable=True)
         self.marginal_entropy = marginal_entropy[self.index]
 
@@ -95,6 +102,7 @@ class Pool:
         first_index: int,
         chunk: Float[Tensor, "n K C"],
         probs: Float[Tensor, "n K C"],
+        visit: Visit | None,
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
         """I[Y_n; Omega] and H[Y_n] of some points, in float64, of checked predictions.
 
@@ -102,11 +110,15 @@ class Pool:
             log_probs: as they are read.
             first_index: pool index of the first point, for messages.
             chunk, probs: are written to.
+            visit: as of the class.
         """
         torch.exp(chunk.copy_(log_probs), out=probs)
         sums = checked_sums(log_probs, probs, first_index)
         # 0 * log 0 is 0: the logarithm is bounded before the product. Dividing p by its sum z: H = log z - ... / z.
-        plogp = chunk.clamp_min_(-100).mul_(probs)
+        chunk.clamp_min_(LEAST_LOG)
+        if visit:
+            visit(first_index, chunk, probs, sums)
+        plogp = chunk.mul_(probs)
         conditional_entropy = (sums.log() - plogp.sum(-1) / sums).mean(1, dtype=torch.float64)
         # A sum over an axis gives equal points equal results, which a matrix product need not: it looks at where in
         # memory they are, and ties would no longer go to the lowest index.
@@ -149,13 +161,6 @@ class Pool:
         if high - low == len(ranks) and bool((ranks.diff() == 1).all()):
             return self._probs[:, low:high]
         return self._probs.index_select(1, ranks)
-
-    def log_probs(self, ranks: Int[Tensor, " n"]) -> tuple[Float[Tensor, "n K C"], Float[Tensor, "n K C"]]:
-        """log p(y | x_n, omega_k) of some ranks, read anew and at least log TINY, and its exponential."""
-        log_probs = self._predictions.at(self.index[ranks]).to(self._device, self.dtype).clamp_min_(math.log(TINY))
-        probs = log_probs.exp()
-        sums = probs.sum(-1, keepdim=True)
-        return log_probs.sub_(sums.log()), probs.div_(sums)
 
     def sample_entropy(self, ranks: Int[Tensor, " n"], probs: Float[Tensor, "K n C"]) -> Float[Tensor, "n K"]:
         """H[Y_n | omega_k] of some ranks.

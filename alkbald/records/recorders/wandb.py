@@ -7,6 +7,7 @@ W&B's own step is the entry's place. The charts' axes are `labelled` and `total_
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -16,6 +17,8 @@ from alkbald.records.recorders.entries import EPOCH_AXIS, LABEL_AXIS, Entry, cap
 
 #: Seconds that a server may take to answer at the start, and to get the rest at the end.
 _PATIENCE = 60
+#: Seconds without a new line after which W&B's own log counts as complete.
+_SILENCE = 1.0
 
 
 class WandB:
@@ -84,7 +87,9 @@ class WandB:
 
     def close(self) -> None:
         self._run.finish()
-        if self._log:  # W&B's process says there alone that it could not write
+        if self._log:  # W&B's process says there alone that it could not write, and may say so after the end
+            while time.time() - self._log.stat().st_mtime < _SILENCE:
+                time.sleep(_SILENCE / 10)
             for line in self._log.read_text().splitlines():
                 if '"level":"ERROR"' in line:
                     raise OSError(json.loads(line)["msg"])
