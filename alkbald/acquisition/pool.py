@@ -79,7 +79,8 @@ class Pool:
             read = predictions.rows(first, min(n, first + predictions.points_at_a_time))
             for start, part in zip(range(first, n, points), read.split(points), strict=False):
                 rows = slice(start, start + len(part))
-                bald[rows], marginal_entropy[rows] = self._scores(part, start, *buffers[:, : len(part)], visit)
+                chunk, probs = buffers[:, : len(part)]
+                bald[rows], marginal_entropy[rows] = self._scores(part, start, chunk, probs, visit)
         self.bald, self.index = bald.sort(descending=True, stable=True)
         self.marginal_entropy = marginal_entropy[self.index]
 
