@@ -96,3 +96,16 @@ def test_batchbald_is_a_function_of_its_input_unless_it_is_given_a_generator():
 def test_max_particles_out_of_range_is_refused():
     with pytest.raises(ValueError, match="max_particles must be an integer of at least 1, got 0"):
         batchbald(random_log_probs(20, 4, 10), 2, max_particles=0)
+
+
+@pytest.mark.parametrize(
+    ("classes", "samples", "spread", "seed"), [(10, 50, 2.0, 0), (10, 50, 1.0, 1), (400, 20, 3.0, 0)]
+)
+def test_points_without_information_are_ties_whatever_the_particles(classes, samples, spread, seed):
+    """They differ by rounding alone, and come in the order of the pool once the others are chosen."""
+    draws = torch.Generator().manual_seed(seed)
+    logits = (2 * torch.randn(40, 1, classes, generator=draws)).expand(-1, samples, -1).clone()
+    logits[30:34] += spread * torch.randn(4, samples, classes, generator=draws)
+    batch = batchbald(logits.log_softmax(-1), 7)
+    assert sorted(batch.indices[:4]) == [30, 31, 32, 33]
+    assert batch.indices[4:] == [0, 1, 2]

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alkbald.acquisition import batchbald, kbald
+from alkbald.acquisition import Chunks, batchbald, kbald
 from alkbald.acquisition.leading_classes import LeadingClasses
 from alkbald.acquisition.merged_classes import coarse_levels
 from alkbald.acquisition.pool import Pool
@@ -91,6 +91,19 @@ def test_merged_classes_tell_less_of_each_other():
     shared = pairwise_mutual_information(coarse[0], coarse[1:])
     assert (shared <= pairwise_mutual_information(whole[0], whole[1:]) + 1e-6).all()
     assert (shared > 0).any()
+
+
+def test_what_is_not_kept_is_read_in_few_calls():
+    log_probs = predictions(600, 2.0, 3)
+    calls = []
+
+    def read(start, stop):
+        calls.append(stop - start)
+        return log_probs[start:stop]
+
+    batch = batchbald(Chunks(read, 600, points_at_a_time=100), 3, memory_budget=0)
+    assert batch.indices == batchbald(log_probs, 3).indices
+    assert len(calls) < 200
 
 
 @pytest.fixture

@@ -150,6 +150,12 @@ def test_epig_of_given_targets_is_about_these():
     assert gains[batch.indices[0]] == pytest.approx(max(gains), abs=1e-9)
 
 
+def test_epig_takes_equal_points_in_the_order_of_the_pool():
+    """1,025 points are two blocks: the last one has the same gain but for rounding."""
+    log_probs = random_log_probs(1, 20, 3).expand(1025, -1, -1).contiguous()
+    assert epig(log_probs, 5, generator=generator()).indices == [0, 1, 2, 3, 4]
+
+
 @pytest.mark.parametrize("shape", [(0, 6, 3), (4, 5, 3)])
 def test_epig_refuses_targets_that_do_not_fit(shape):
     targets = torch.full(shape, 1 / 3).log()

@@ -15,7 +15,6 @@ from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.leading_classes import LeadingClasses
 from alkbald.acquisition.pool import Pool, checked_budget, outcome_bytes
 from alkbald.acquisition.predictions import AnyPredictions, Predictions, pool_predictions
-from alkbald.devices import float32_products
 from alkbald.information.particles import ChildParticles, OutcomeParticles
 
 #: Candidates evaluated at a time: enough for a matrix product, few enough that the bounds can stop early.
@@ -58,7 +57,7 @@ def batchbald(
     most `max_particles` (:math:`C^{B-1}` always suffices), a resampling without bias beyond (to fewer particles once
     the remaining entropy is below 0.2 nats, where that keeps the error of a gain as small). Both entropies are taken
     under the same particles, so a gain is a proper mutual information, at most their remaining entropy; and resampling
-    keeps the remaining entropy. So scores never fall and never pass log K.
+    keeps the remaining entropy. So, but for rounding, scores never fall and never pass log K.
 
     The greedy step is exact with respect to the particles. Gains never grow with S (given :math:`\Omega`, labels are
     independent), so a point's last gain bounds its next [Minoux1978]; and a state of merged particles bounds the gains
@@ -71,7 +70,8 @@ def batchbald(
         generator: a CPU generator for the resampling. None: a fixed seed, so that the same input gives the same batch:
             resampling is part of the approximation, and the batch is not meant to be random.
         memory_budget: bytes of particles and of the pool's probabilities, together. Particles come first; probabilities
-            that do not fit beside them are made anew when they are needed. None: see `checked_budget`.
+            that do not fit beside them are made anew when they are needed. None: see `checked_budget`. Not counted are
+            the children of the particles, some 20 bytes for each particle and class while a pick is added.
         device: where to compute; None: where log_probs are. A pool on the CPU is streamed to a GPU.
 
     Returns:
@@ -109,7 +109,7 @@ def batchbald(
             negligible_entropy=negligible_entropy,
         )
         if particles.is_resampled:  # a sample of the outcomes may value a point more than the outcomes did
-            bounds = _mass_ratio(particles) * pool.bald
+            bounds = _mass_ratio(particles) * (pool.bald + tie_margin(pool.dtype))
         bounds[picks] = -math.inf
     return pool.batch(picks, scores)
 
@@ -167,26 +167,25 @@ def _lazy_greedy_pick(
         evaluate(candidates()[:block])
     while len(ranks := candidates()):
         evaluate(ranks[:block])
-        block += block // 4  # where bounds tell points apart badly, evaluate many at a time
+        block += max(1, block // 4)  # where bounds tell points apart badly, evaluate many at a time
     return pool.best_rank(gains, picks)
 
 
 def _mass_ratio(particles: OutcomeParticles) -> float:
     """The least r such that the particles together have at most r / K at each of the K samples."""
-    with float32_products():
-        return particles.posterior.shape[1] * (particles.weights @ particles.posterior).max().item()
+    return particles.posterior.shape[1] * particles.mean_posterior.max().item()
 
 
 def _gains(pool: Pool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """I[Y_n; Omega | Y_S] of some ranks, with the outcomes of the picks S given as particles; nats."""
-    with float32_products():
-        mean = particles.weights @ particles.posterior  # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors
-        # Written in place: small results that outlive their part pin the memory that it has freed behind them (4 GB at
-        # N = 1,000,000 from a mapped file).
-        gains = torch.empty(len(ranks), dtype=torch.float64, device=ranks.device)
-        size = max(1, min(_PART, _ELEMENTS // (pool.shape[1] * pool.shape[2])))
-        for start in range(0, len(ranks), size):
-            part = ranks[start : start + size]
-            probs = pool.probs(part)
-            gains[start : start + size] = particles.predictive_entropy(probs) - pool.sample_entropy(part, probs) @ mean
+    # Written in place: small results that outlive their part pin the memory that it has freed behind them (4 GB at
+    # N = 1,000,000 from a mapped file).
+    gains = torch.empty(len(ranks), dtype=torch.float64, device=ranks.device)
+    size = max(1, min(_PART, _ELEMENTS // (pool.shape[1] * pool.shape[2])))
+    for start in range(0, len(ranks), size):
+        part = ranks[start : start + size]
+        probs = pool.probs(part)
+        # sum_m weights_m H[Y_n | Omega, m] is linear in the posteriors.
+        conditional = pool.sample_entropy(part, probs).double() @ particles.mean_posterior
+        gains[start : start + size] = particles.predictive_entropy(probs) - conditional
     return gains

@@ -8,14 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from alkbald.acquisition.batch import Batch
+from alkbald.acquisition.batch import Batch, tie_margin
 from alkbald.acquisition.pool import Pool
 from alkbald.acquisition.predictions import AnyPredictions, as_predictions, pool_predictions
 from alkbald.information.particles import OutcomeParticles
 from alkbald.information.probabilities import TINY, check_probabilities
 
-#: Points scored at a time.
+#: Points scored at a time, and most elements of their probabilities.
 _BLOCK = 1024
+_ELEMENTS = 2**22
 
 
 def epig(
@@ -62,9 +63,7 @@ def epig(
     pool = Pool(predictions, memory_budget=memory_budget, num_outcomes=count * classes, device=device)
     if given is None:
         drawn = torch.randperm(len(pool), generator=generator)[:count].to(pool.index.device)
-        probs = pool.probs(
-            pool.index.argsort()[drawn]
-        )  # the ranks of pool indices, so that their order does not matter
+        probs = pool.probs(pool.index.argsort()[drawn])  # by pool index, so that the order of ranks does not matter
     else:
         probs = given.to(pool.index.device, pool.dtype)
     # E_{x*} H[Y_n | Y*] is a mean over the targets' outcomes, each with its posterior over the samples.
@@ -72,9 +71,13 @@ def epig(
     likelihood = joint.sum(-1)
     weights = likelihood / (predictions.shape[1] * max(1, count))
     outcomes = OutcomeParticles(weights, joint / likelihood[:, None])
-    parts = torch.arange(len(pool), device=pool.bald.device).split(_BLOCK)
-    gains = torch.cat([pool.marginal_entropy[part] - outcomes.predictive_entropy(pool.probs(part)) for part in parts])
-    return pool.top_k(gains, batch_size)
+    gains = pool.marginal_entropy.clone()
+    size = max(1, min(_BLOCK, _ELEMENTS // (pool.shape[1] * pool.shape[2])))
+    for part in torch.arange(len(pool), device=pool.bald.device).split(size):
+        gains[part] -= outcomes.predictive_entropy(pool.probs(part))
+    # Equal points have gains that differ by rounding: it depends on where in a product they stand.
+    margin = tie_margin(pool.dtype)
+    return pool.top_k((gains / margin).round() * margin, batch_size)
 
 
 def _checked_targets(target_log_probs: AnyPredictions, num_samples: int) -> Float[Tensor, "K T C"]:

@@ -24,6 +24,7 @@ gain (with J = 8: 10% to 17%).
 [KolchinskyTracey2017] Kolchinsky and Tracey. Estimating mixture entropy with pairwise distances.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -32,7 +33,7 @@ from torch import Tensor
 
 from alkbald.acquisition.pool import LEAST_LOG, Pool, compute_dtype
 from alkbald.acquisition.predictions import Predictions
-from alkbald.devices import float32_products
+from alkbald.devices import float32_products, retry_smaller
 from alkbald.information.particles import TILE, OutcomeParticles
 from alkbald.information.probabilities import TINY
 
@@ -45,6 +46,8 @@ _ROUNDING = 1e-4
 #: Elements of log_probs or of columns that are handled at a time, so that they stay in cache: four times as many took
 #: twice the time.
 _ELEMENTS = 2**19
+#: The same of log_probs that are read anew: some 16 MiB, so that neighbours are read together.
+_ELEMENTS_READ = 2**22
 
 
 class LeadingClasses:
@@ -61,12 +64,15 @@ class LeadingClasses:
         n, num_samples, _ = predictions.shape
         dtype = compute_dtype(predictions.dtype)
         bytes_a_point = num_samples * (_NUM_LEADING + num_samples + 2) * dtype.itemsize
-        self._num_kept = min(n, max(0, memory_budget) // bytes_a_point)
-        shape = self._num_kept, num_samples
-        self._kept = Columns(
-            torch.empty(*shape, _NUM_LEADING + num_samples, dtype=dtype, device=device),
-            torch.empty(shape, dtype=dtype, device=device),
-            torch.empty(shape, dtype=dtype, device=device),
+        self._kept, self._num_kept = retry_smaller(
+            lambda points: Columns(
+                torch.empty(points, num_samples, _NUM_LEADING + num_samples, dtype=dtype, device=device),
+                torch.empty(points, num_samples, dtype=dtype, device=device),
+                torch.empty(points, num_samples, dtype=dtype, device=device),
+            ),
+            min(n, max(0, memory_budget) // bytes_a_point),
+            "points kept",
+            least=0,
         )
 
     @staticmethod
@@ -90,14 +96,16 @@ class LeadingClasses:
 
     def upper_bounds(self, pool: Pool, particles: OutcomeParticles, ranks: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
         """At least I[Y_n; Omega | Y_S] of some ranks, with the outcomes of the picks S given as particles; nats."""
-        with float32_products():
-            mean = particles.weights @ particles.posterior
         bounds = pool.bald.new_empty(len(ranks))
+        indices, order = pool.index[ranks].sort()  # so that what is read anew lies together
         size = max(1, _ELEMENTS // self._kept.columns.shape[1:].numel())
-        for start in range(0, len(ranks), size):
-            columns, others, own = self._of(pool.index[ranks[start : start + size]])
+        for places, part in zip(order.split(size), indices.split(size), strict=True):
+            columns, others, own = self._of(part)
             with float32_products():
-                bounds[start : start + size] = _entropy_bound(particles, columns, others) + own @ mean
+                work = partial(_entropy_bound, particles, columns, others)
+                tile = TILE if columns.device.type == "cpu" else 2**27
+                entropies, _ = retry_smaller(work, tile, "matrix elements at a time", least=2**16)
+            bounds[places] = entropies + own.double() @ particles.mean_posterior
         return bounds
 
     def _of(self, indices: Int[Tensor, " n"]) -> "Columns":
@@ -108,10 +116,11 @@ class LeadingClasses:
             return of_kept
         _, num_samples, num_classes = self._predictions.shape
         parts = [of_kept]
-        for part in indices[~is_kept].split(max(1, _ELEMENTS // (num_samples * num_classes))):
-            log_probs = self._predictions.at(part).to(self._kept.own).clamp_min_(LEAST_LOG)
-            probs = log_probs.exp()
-            parts.append(_made(log_probs, probs, probs.sum(-1)))
+        for part in indices[~is_kept].split(max(1, _ELEMENTS_READ // (num_samples * num_classes))):
+            for read in self._predictions.at(part).split(max(1, _ELEMENTS // (num_samples * num_classes))):
+                log_probs = read.to(self._kept.own).clamp_min_(LEAST_LOG)
+                probs = log_probs.exp()
+                parts.append(_made(log_probs, probs, probs.sum(-1)))
         order = torch.cat([is_kept.nonzero()[:, 0], (~is_kept).nonzero()[:, 0]]).argsort()
         return Columns(*(torch.cat(values)[order] for values in zip(*parts, strict=True)))
 
@@ -159,15 +168,14 @@ def _made(log_probs: Float[Tensor, "n K C"], probs: Float[Tensor, "n K C"], sums
 
 
 def _entropy_bound(
-    particles: OutcomeParticles, columns: Float[Tensor, "n K columns"], others: Float[Tensor, "n K"]
+    particles: OutcomeParticles, columns: Float[Tensor, "n K columns"], others: Float[Tensor, "n K"], tile: int
 ) -> Float[Tensor, " n"]:
     """- sum_m weights_m ( sum_{y leads} P_y log P_y + sum_k q_k R_k log z_k ) (see the head of this module)."""
     n, num_samples, width = columns.shape
     num_leading = width - num_samples
     by_column, others = columns.permute(1, 2, 0), others.T
     result = columns.new_zeros(n, dtype=torch.float64)
-    tile = TILE if columns.device.type == "cpu" else 2**27
-    rows = max(1, min(len(particles), max(256, tile // (max(1, n) * width))))
+    rows = max(1, min(len(particles), 1024, max(256, tile // (max(1, n) * width))))
     points = max(1, tile // (rows * width))
     for start in range(0, n, points):
         part = slice(start, start + points)

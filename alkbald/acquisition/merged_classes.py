@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from alkbald.acquisition.pool import Pool
+from alkbald.devices import retry_smaller
 from alkbald.information.probabilities import TINY
 
 #: Classes kept, by level: the coarsest comes first, for most candidates. With C = 1,000, a pair of points costs a
@@ -61,10 +62,14 @@ class CoarsePool:
         n, num_samples, _ = pool.shape
         self.shape = n, num_samples, num_kept + 1
         bytes_a_point = num_samples * (num_kept + 1) * pool.dtype.itemsize
-        self._num_cached = min(n, max(0, memory_budget) // bytes_a_point)
-        self.bytes_kept = self._num_cached * bytes_a_point
         # Memory that is not written to is not there: only the points that are asked for cost anything on a CPU.
-        self._probs = pool.bald.new_empty(self._num_cached, *self.shape[1:], dtype=pool.dtype)
+        self._probs, self._num_cached = retry_smaller(
+            lambda points: pool.bald.new_empty(points, *self.shape[1:], dtype=pool.dtype),
+            min(n, max(0, memory_budget) // bytes_a_point),
+            "points kept",
+            least=0,
+        )
+        self.bytes_kept = self._num_cached * bytes_a_point
         self._is_made = torch.zeros(self._num_cached, dtype=torch.bool, device=pool.bald.device)
 
     def probs(self, ranks: Int[Tensor, " n"]) -> Float[Tensor, "K n merged"]:

@@ -18,6 +18,10 @@ except ModuleNotFoundError as error:
     raise ImportError(f"alkbald.compatibility.baal needs {error.name}: pip install 'alkbald[doors]'") from None
 
 
+#: Points at a time, where each is looked at by itself.
+_PART = 1024
+
+
 class BatchHeuristic(AbstractHeuristic):
     """Ranks the batch of an acquisition method first, in the order of acquisition, and then the other points by BALD.
 
@@ -63,7 +67,8 @@ class BatchHeuristic(AbstractHeuristic):
         log_probs = _log_probs(predictions)
         size = min(self._query_size, len(log_probs))
         batch = self._method(log_probs, size, generator=self._generator, **options)
-        scores = mutual_information(log_probs).double().numpy() / (1 + math.log(log_probs.shape[-1]))
+        information = torch.cat([mutual_information(part) for part in log_probs.split(_PART)])
+        scores = information.double().numpy() / (1 + math.log(log_probs.shape[-1]))
         scores[batch.indices] = np.arange(size, 0, -1)
         return scores
 
@@ -85,8 +90,9 @@ def _log_probs(predictions: np.ndarray | list[np.ndarray]) -> Float[Tensor, "N K
     if predictions.ndim != 3 or predictions.shape[1] < 2:
         raise ValueError(f"predictions must have axes [N, C, K] with C at least 2, got shape {predictions.shape}")
     values = torch.from_numpy(np.array(predictions.swapaxes(1, 2), order="C"))
+    rounding = 1e-5
     if values.dtype == torch.float16:
-        values = values.float()
-    if len(values) and values.min() >= 0 and values.max() <= 1 and np.allclose(predictions.sum(1), 1):
-        return values.log_()
+        values, rounding = values.float(), 2e-3
+    if len(values) and values.min() >= 0 and values.max() <= 1 and (values.sum(-1) - 1).abs().max() < rounding:
+        return values.div_(values.sum(-1, keepdim=True)).log_()
     return values.log_softmax(-1)

@@ -140,7 +140,7 @@ def _utilities(
         particles = OutcomeParticles.prior(len(probs), probs)
         worth, generator = 0.0, Generator().manual_seed(0)
         for i, pick in enumerate(picks):
-            gains = particles.predictive_entropy(probs) - (particles.weights @ particles.posterior) @ given_sample
+            gains = particles.predictive_entropy(probs) - particles.mean_posterior @ given_sample.double()
             utilities[i] = worth + gains
             children = ChildParticles(particles, probs[:, pick])
             worth = children.mutual_information()

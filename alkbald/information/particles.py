@@ -70,6 +70,14 @@ class OutcomeParticles:
         """weights_m H[posterior_m], the particle's part of H[Omega | Y_S]; nats, in float64."""
         return self.weights.double() * entropy(self.posterior).double()
 
+    @cached_property
+    def mean_posterior(self) -> Float[Tensor, " K"]:
+        """sum_m weights_m posterior_m, in float64: what the gains of a point and their bounds have in common.
+
+        In float32 it is off by 3e-5 for 10,000 particles: more than by what gains are told apart.
+        """
+        return self.weights.double() @ self.posterior.double()
+
     def merged(self, num_cuts: int) -> "OutcomeParticles":
         """A coarser state of at most num_cuts + K particles whose gains bound this one's from above.
 
@@ -84,10 +92,11 @@ class OutcomeParticles:
         middle = (entropies.cumsum(0) - entropies / 2) / entropies.sum().clamp_min(TINY)
         steps = (middle * (num_cuts + 1)).long()
         group = (sample[order] * (num_cuts + 2) + steps).unique_consecutive(return_inverse=True)[1]
-        mass = self.posterior.new_zeros(int(group[-1]) + 1 if len(group) else 0, self.posterior.shape[1])
-        mass.index_add_(0, group, (self.posterior * self.weights[:, None])[order])
+        size = int(group[-1]) + 1 if len(group) else 0
+        mass = torch.zeros(size, self.posterior.shape[1], dtype=torch.float64, device=self.posterior.device)
+        mass.index_add_(0, group, (self.posterior.double() * self.weights.double()[:, None])[order])
         weights = mass.sum(-1)
-        return OutcomeParticles(weights, mass / weights[:, None])
+        return OutcomeParticles(weights.to(self.weights), (mass / weights[:, None]).to(self.posterior))
 
     def predictive_entropy(self, probs: Float[Tensor, "K N C"]) -> Float[Tensor, " N"]:
         """sum_m weights_m H[sum_k posterior_mk p(. | x_n, omega_k)] for every point n: H[Y_n | Y_S] of what matters.
@@ -106,7 +115,8 @@ class OutcomeParticles:
     def _predictive_entropy(self, probs: Float[Tensor, "K N C"], tile: int) -> Float[Tensor, " N"]:
         num_samples, n, c = probs.shape
         result = probs.new_zeros(n, dtype=torch.float64)
-        rows = max(1, min(len(self), max(256, tile // (n * c) if n else 1)))
+        # So few that a sum over them has no more rounding than tie_margin allows.
+        rows = max(1, min(len(self), 1024, max(256, tile // (n * c) if n else 1)))
         points = max(1, min(n, tile // (rows * c)))
         product, logarithm = probs.new_empty(2, rows * points * c)  # used again for every tile
         for start in range(0, n, points):
@@ -178,7 +188,8 @@ class ChildParticles:
             max_particles: number of particles after resampling, at least 1.
             generator: a CPU generator.
             resample_above: up to so many particles are all kept, even if that is more than max_particles.
-            negligible_entropy: particles with at most so much remaining entropy together are dropped first; nats.
+            negligible_entropy: particles with at most so much remaining entropy together are dropped, if the others are
+                so few that all are kept; nats.
         """
         chosen, weights, is_resampled = resampled(
             self.weights,

@@ -124,7 +124,8 @@ def resampled(
         max_particles: at least 1.
         generator: a CPU generator; one number is drawn, and only if particles are resampled.
         resample_above: up to so many particles are all kept, even if that is more than max_particles.
-        negligible_entropy: particles with at most so much remaining entropy together are dropped first; nats.
+        negligible_entropy: particles with at most so much remaining entropy together are dropped, if the others are so
+            few that all are kept; nats.
     """
     # The others are in no order: there may be a thousand times as many.
     entropies, order = _greatest(remaining_entropy, min(len(weights), max(max_particles, resample_above)))

@@ -177,7 +177,7 @@ def few_outcomes(monkeypatch):
 def test_tables_have_a_row_a_method_size_and_pool():
     bench = Bench(torch.device("cpu"), 1)
     bench.predictions = "random"
-    log_probs = random_log_probs(30, 5, 3)
+    log_probs = random_log_probs(30, 5, 2)
     table = comparison_table(bench, log_probs, 20, whole_pool=True)
     assert [(row["method"], row["N"], row["B"]) for row in table] == [
         *(("2-BALD", 20, 10), ("BatchBALD", 20, 5), ("BatchBALD", 20, 10)),

@@ -12,6 +12,7 @@ heuristics = pytest.importorskip("baal.active.heuristics", reason="needs baal: p
 
 from baal.active import ActiveLearningDataset, ActiveLearningLoop  # noqa: E402
 
+from alkbald.compatibility import baal as baal_door  # noqa: E402
 from alkbald.compatibility.baal import BatchHeuristic  # noqa: E402
 
 LOG_PROBS = random_log_probs(40, 8, 3)
@@ -25,6 +26,12 @@ def test_bald_ranks_as_baals_own(predictions):
     expected, _ = heuristics.BALD().get_ranks(predictions)
     assert ranks.tolist() == expected.tolist()
     assert scores[ranks].tolist() == list(range(40, 0, -1))
+
+
+def test_probabilities_in_half_precision_are_no_logits():
+    half = (10 * LOG_PROBS).softmax(-1).transpose(1, 2).numpy().astype(np.float16)
+    values = baal_door._log_probs(half)
+    assert np.allclose(values.exp().numpy(), half.swapaxes(1, 2), atol=1e-3)
 
 
 def test_epig_of_given_targets_ranks_as_baals_own():

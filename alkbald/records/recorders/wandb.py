@@ -88,8 +88,13 @@ class WandB:
     def close(self) -> None:
         self._run.finish()
         if self._log:  # W&B's process says there alone that it could not write, and may say so after the end
-            while time.time() - self._log.stat().st_mtime < _SILENCE:
-                time.sleep(_SILENCE / 10)
+            self._wait_for_silence(self._log)
             for line in self._log.read_text().splitlines():
                 if '"level":"ERROR"' in line:
                     raise OSError(json.loads(line)["msg"])
+
+    def _wait_for_silence(self, log: Path) -> None:
+        """Until nothing has been written there for a while."""
+        end, size = time.monotonic() + _PATIENCE, -1
+        while size != (size := log.stat().st_size) and time.monotonic() < end:
+            time.sleep(_SILENCE)
