@@ -91,7 +91,7 @@ bench: $(INSTALLED)  ## ten minutes of all benchmarks, printed beside the last o
 	$(BIN)/python scripts/bench_large_pools.py --quick --points $(POINTS) --output $(BENCH)/bench_large_pools
 	$(BIN)/python scripts/bench_inference.py --quick --repeats 1 --data $(DATA) --output $(BENCH)/bench_inference
 	$(BIN)/python scripts/bench_sharing.py --quick --epochs 6 --output $(BENCH)/bench_sharing
-	$(if $(OLDER),OMP_NUM_THREADS=1 $(BIN)/python scripts/bench_classes.py $(OLDER) --quick --repeats 1 --points 1000 --output $(BENCH)/bench_classes)
+	$(if $(OLDER),$(BIN)/python scripts/bench_classes.py $(OLDER) --quick --repeats 1 --points 1000 --output $(BENCH)/bench_classes)
 	$(if $(OLDER),$(BIN)/python scripts/bench_beside.py $(OLDER) --quick --repeats 1 --data $(DATA) --output $(BENCH)/bench_beside)
 	$(BIN)/python scripts/speed_record.py $(BENCH)
 

@@ -5,7 +5,7 @@
     python scripts/bench_classes.py ../older --quick   many classes in memory alone
 
 Predictions are those of a network for many classes (alkbald/benchmarking/many_classes.py). Both versions run in one
-process, in turn. Seconds are of the processor: run it with OMP_NUM_THREADS=1, and they compare on a busy machine too.
+process, in turn, in one thread. Seconds are of the processor: they compare on a busy machine too.
 The file is written into OUTPUT and removed at the end. Writes OUTPUT/report.md, times.csv and provenance.json.
 """
 
@@ -47,6 +47,7 @@ def main() -> None:
     arguments = options.parse_args()
     if not (arguments.older / "alkbald/acquisition").exists():
         options.error(f"{arguments.older} is no checkout of this project")
+    torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
     report = Report(
         Path(arguments.output),

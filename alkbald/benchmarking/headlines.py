@@ -82,7 +82,7 @@ def _beside(report: str, tables: Tables) -> Iterator[Headline]:
 def _classes(report: str, tables: Tables) -> Iterator[Headline]:
     """Seconds of the processor."""
     (heading, table), *_ = tables.items()
-    points, classes = re.findall(r"[NC] = ([\d,]+)", heading)
+    points, classes = re.findall(r"[NC] = ([\d,]*\d)", heading)
     (peer,) = re.findall(r"older\s+commit\s+is\s+(\w+)", report)
     for row in table:
         what = f"10 of {points} points of {classes} classes by {row['method']}"

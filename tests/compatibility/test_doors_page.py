@@ -37,5 +37,5 @@ def test_examples_run(door):
 
 
 def test_the_methods_that_doors_refuse_are_named():
-    (line,) = re.findall(r"^- A method that chooses the size of its batch \((.*?)\)", PAGE, re.MULTILINE)
+    (line,) = re.findall(r"^- Methods that choose the size of their batch \((.*?)\)", PAGE, re.MULTILINE)
     assert sorted(re.findall(r"`(\w+)`", line)) == sorted(n for n, method in METHODS.items() if method.chooses_size)
