@@ -85,7 +85,7 @@ BENCH ?= runs/bench
 OLDER ?=
 POINTS ?= 60000
 
-bench: $(INSTALLED)  ## ten minutes of all benchmarks, printed beside the last ones on record of the same processor (nothing else may run)
+bench: $(INSTALLED)  ## ten minutes of benchmarks (two more with OLDER=...), printed beside the last ones on record of the same processor (nothing else may run)
 	$(BIN)/python scripts/bench_acquisition.py --quick --repeats 3 --data $(DATA) --pool $(POINTS) --output $(BENCH)/bench_acquisition
 	$(BIN)/python scripts/bench_methods.py --quick --data $(DATA) --pool $(POINTS) --output $(BENCH)/bench_methods
 	$(BIN)/python scripts/bench_large_pools.py --quick --points $(POINTS) --output $(BENCH)/bench_large_pools

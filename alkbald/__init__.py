@@ -1,3 +1,3 @@
 """Batch active learning by joint mutual information: BatchBALD and the k-BALD family."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -50,6 +50,10 @@ def lazily(
     return Chunks(predict, len(inputs), points_at_a_time=points_at_a_time)
 
 
+#: Nats by which a log-probability may differ if it is computed again, on another device say.
+_SAME = 1e-2
+
+
 def write_log_probs(
     posterior: Posterior,
     inputs: Any,
@@ -80,7 +84,8 @@ def write_log_probs(
         The map, which can only be read: natural log in float32. Acquisition functions take it as it is.
 
     Raises:
-        ValueError: path is not an .npy, or holds something else: other predictions, say.
+        ValueError: path is not an .npy, or holds something else (predictions of other weights or inputs, or whose first
+            one is another), or was cut short.
     """
     path = Path(path)
     if path.suffix != ".npy":
@@ -88,8 +93,10 @@ def write_log_probs(
     identity = _identity(posterior, inputs, num_samples, generator, precision, points_at_a_time)
     done = _points_done(path, identity)
     predict = _predictor(posterior, inputs, num_samples, generator, precision)
-    if not done:
-        shape = (len(inputs), num_samples, posterior.num_classes)
+    shape = (len(inputs), num_samples, posterior.num_classes)
+    if done:
+        _check_held(path, shape, predict(0, 1))
+    else:
         _say_done(path, identity, 0)  # first: a file without it is taken for somebody else's
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape).flush()
     log_probs = np.load(path, mmap_mode="r+")
@@ -122,15 +129,32 @@ def _predictor(
 def _identity(
     posterior: Posterior, inputs: Any, num_samples: int, generator: Generator, precision: str, points_at_a_time: int
 ) -> str:
-    """A hash of what decides the predictions; of the inputs, their number and the first and the last of them."""
+    """A hash of what decides the predictions, as far as weights and inputs tell (see `_check_held`)."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(repr((len(inputs), num_samples, precision, points_at_a_time)).encode())
     digest.update(generator.get_state().numpy().tobytes())
-    ends = [np.asarray(inputs[:1]), np.asarray(inputs[-1:])]
+    for start in range(0, len(inputs), points_at_a_time):
+        part = inputs[start : start + points_at_a_time]
+        digest.update(np.ascontiguousarray(part.cpu() if isinstance(part, Tensor) else part).tobytes())
     weights = [tensor.detach().cpu().contiguous() for tensor in posterior.state_dict().values()]
-    for array in [*ends, *(tensor.flatten().view(torch.uint8).numpy() for tensor in weights if tensor.numel())]:
-        digest.update(np.ascontiguousarray(array).tobytes())
+    for tensor in weights:
+        if tensor.numel():
+            digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _check_held(path: Path, shape: tuple[int, ...], first: Float[Tensor, "1 K C"]) -> None:
+    """What the weights do not tell, such as a rate of dropout: whether the first prediction is that of today.
+
+    Raises:
+        ValueError: it is not, or the file was cut short.
+    """
+    try:
+        held = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it") from error
+    if held.shape != shape or not np.allclose(held[:1], first.cpu().numpy(), atol=_SAME):
+        raise ValueError(f"{path} holds other predictions; move it away or choose another path")
 
 
 def _points_done(path: Path, identity: str) -> int:

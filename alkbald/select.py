@@ -8,6 +8,7 @@ mapped, not loaded: a pool may be larger than memory.
 import argparse
 import csv
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--method", default="2bald", choices=METHODS, metavar="METHOD", help=f"{', '.join(METHODS)}")
     parser.add_argument("--batch-size", type=int, required=True, help="points to choose")
     parser.add_argument("--seed", type=int, default=0, help="of methods that draw at random")
-    parser.add_argument("--device", default="cpu", type=torch.device, help="where to compute, such as cuda")
+    parser.add_argument("--device", default="cpu", type=_device, help="where to compute, such as cuda")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="a setting of the method")
     options = parser.parse_args(arguments)
     try:
@@ -40,9 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             own["device"] = options.device
         generator = torch.Generator().manual_seed(options.seed)
         batch = METHODS[options.method](shards, options.batch_size, generator=generator, **own)
-    except (OSError, ValueError, TypeError) as error:
+        write_batch(batch, paths, [len(shard) for shard in shards])
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, RuntimeError, ValueError, TypeError) as error:
         parser.error(" ".join(str(error).split()))
-    write_batch(batch, paths, [len(shard) for shard in shards])
 
 
 def shard_paths(places: Sequence[Path]) -> list[Path]:
@@ -62,9 +66,19 @@ def shard_paths(places: Sequence[Path]) -> list[Path]:
 
 def _mapped(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="r")
-    except ValueError as error:
+        array = np.load(path, mmap_mode="r")
+    except (ValueError, EOFError) as error:
         raise ValueError(f"{path} is no array: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path} is an archive of arrays: save log_probs alone, with numpy.save")
+    return array
+
+
+def _device(text: str) -> torch.device:
+    try:
+        return torch.device(text)
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"{text} is no device: cpu or cuda, say") from error
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -78,7 +78,7 @@ def test_the_extra_is_what_is_looked_for():
 
 def test_the_version_is_said_once():
     assert "version" not in PROJECT
-    assert re.fullmatch(r"\d+\.\d+\.\d+", alkbald.__version__)
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+)?", alkbald.__version__)
     for name in ("pyproject.toml", "CITATION.cff", "docs/library.md", "environment.yml"):
         assert alkbald.__version__ not in (ROOT / name).read_text(), name
 

@@ -1,9 +1,11 @@
 import math
+import subprocess
+import sys
 
 import brute_force
 import pytest
 import torch
-from conftest import generator, random_log_probs
+from conftest import ROOT, generator, random_log_probs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -169,3 +171,17 @@ def test_many_outcomes_are_enumerated_in_parts_to_the_same_value(monkeypatch):
     value, error = joint_mutual_information(log_probs)
     assert value == pytest.approx(math.log(30) - particles.remaining_entropy.sum().item(), abs=1e-10)
     assert error == 0
+
+
+def test_an_array_is_refused_with_what_to_do():
+    """In a process of its own: the tests' type checker would be first."""
+    code = """
+import numpy, alkbald.information as information
+for name in ("mean_log_probs", "mutual_information", "marginal_entropy", "joint_mutual_information"):
+    try:
+        getattr(information, name)(numpy.zeros((3, 4, 1)))
+    except TypeError as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.count("pass torch.from_numpy(array)\n") == 4

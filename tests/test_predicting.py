@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 
@@ -14,6 +15,7 @@ from torch import nn
 from alkbald.acquisition import METHODS, batchbald, kbald
 from alkbald.posteriors import MCDropoutNet, mnist_cnn
 from alkbald.posteriors.mc_dropout import Stage
+from alkbald.posteriors.mc_dropout.module import mc_dropout
 from alkbald.predicting import lazily, write_log_probs
 from alkbald.select import main, shard_paths
 
@@ -85,6 +87,7 @@ def test_a_file_of_something_else_is_not_gone_on_with(posterior, inputs, tmp_pat
         (other, inputs, 6, generator(5)),
         (posterior, inputs + 1, 6, generator(5)),
         (posterior, inputs[:-1], 6, generator(5)),
+        (posterior, inputs + (torch.arange(40) == 20)[:, None], 6, generator(5)),  # one in the middle
         (posterior, inputs, 7, generator(5)),
         (posterior, inputs, 6, generator(4)),
     ):
@@ -96,6 +99,27 @@ def test_a_file_of_something_else_is_not_gone_on_with(posterior, inputs, tmp_pat
         write_log_probs(posterior, inputs, 6, path, generator=generator(5), **OPTIONS)
     with pytest.raises(ValueError, match=r"must end in \.npy"):
         write_log_probs(posterior, inputs, 6, tmp_path / "pool", generator=generator(5))
+
+
+def test_a_file_of_another_rate_of_dropout_is_not_gone_on_with(tmp_path, inputs):
+    """Weights do not tell it, and the first prediction does."""
+    module = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+    path = tmp_path / "pool.npy"
+    write_log_probs(mc_dropout(module, inputs[:1]), inputs, 6, path, generator=generator(5), **OPTIONS)
+    write_log_probs(mc_dropout(module, inputs[:1]), inputs, 6, path, generator=generator(5), **OPTIONS)
+    module[2].p = 0.1
+    with pytest.raises(ValueError, match="holds other predictions"):
+        write_log_probs(mc_dropout(module, inputs[:1]), inputs, 6, path, generator=generator(5), **OPTIONS)
+
+
+def test_a_file_that_was_cut_short_is_not_gone_on_with(posterior, inputs, tmp_path):
+    path = tmp_path / "pool.npy"
+    write_log_probs(posterior, inputs, 6, path, generator=generator(5), **OPTIONS)
+    size = path.stat().st_size
+    for left in (size - 100, 5, 0):
+        os.truncate(path, left)
+        with pytest.raises(ValueError, match="is damaged"):
+            write_log_probs(posterior, inputs, 6, path, generator=generator(5), **OPTIONS)
 
 
 def test_lazy_predictions_are_those_of_one_call(posterior, inputs, tmp_path):
@@ -163,11 +187,16 @@ def test_the_command_takes_files_and_options(tmp_path, capsys):
         (["logits.npy", "--batch-size", "2", "--option", "orders=3"], "orders"),
         (["logits.npy", "--batch-size", "2", "--method", "badge"], "invalid choice: 'badge'"),
         (["text.npy", "--batch-size", "2"], "text.npy"),
+        (["nothing.npy", "--batch-size", "2"], "nothing.npy is no array"),
+        (["archive.npz", "--batch-size", "2"], "archive.npz is an archive"),
+        (["logits.npy", "--batch-size", "2", "--device", "foo"], "foo is no device"),
     ],
 )
 def test_the_command_refuses_in_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npy").write_text("no array")
+    (tmp_path / "nothing.npy").touch()
+    np.savez(tmp_path / "archive.npz", np.ones((5, 3, 2)))
     np.save(tmp_path / "logits.npy", np.ones((5, 3, 2), dtype=np.float32))
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
@@ -188,3 +217,11 @@ def test_the_command_is_a_module(tmp_path):
     )
     assert len(done.stdout.splitlines()) == 4
     assert "nats" in done.stderr
+
+
+def test_a_reader_that_has_enough_ends_the_command_quietly(tmp_path):
+    shards(tmp_path, random_log_probs(2000, 3, 3, dtype=torch.float32), [2000])
+    line = f"{sys.executable} -m alkbald.select {tmp_path} --method random --batch-size 2000 | head -1"
+    done = subprocess.run(line, shell=True, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "position,index,file,row,score\n"
+    assert done.stderr == ""

@@ -184,6 +184,7 @@ def test_probabilities_logits_and_other_axes_are_named():
     logits = 5 * torch.randn(30, 6, 3, generator=generator())
     for wrong, message in (
         (log_probs.exp(), r"pool index 0 sums to .*: these are probabilities; pass probabilities.log\(\)"),
+        (log_probs.exp().transpose(1, 2), r"pool index 0 .*: these are probabilities, with axes \[N, C, K\]; pass"),
         (logits, r"pool index 0 sums to .*: these look like logits; pass logits.log_softmax\(-1\)"),
         (log_probs.transpose(1, 2), r"the axes are \[N, C, K\]; pass log_probs.transpose\(1, 2\)"),
         (log_probs - 0.1, "pool index 0 sums to 0.9048 instead of 1 after exp; natural-log probabilities are needed"),

@@ -93,6 +93,12 @@ def _log_probs(predictions: np.ndarray | list[np.ndarray]) -> Float[Tensor, "N K
     rounding = 1e-5
     if values.dtype == torch.float16:
         values, rounding = values.float(), 2e-3
-    if len(values) and values.min() >= 0 and values.max() <= 1 and (values.sum(-1) - 1).abs().max() < rounding:
+    in_range = len(values) and values.min() >= 0 and values.max() <= 1
+    if in_range and (values.sum(1) - 1).abs().max() < rounding <= (values.sum(-1) - 1).abs().max():
+        raise ValueError(
+            f"predictions must have axes [N, C, K], and these of shape {predictions.shape} sum to one over the last: "
+            "pass predictions.transpose(0, 2, 1)"
+        )
+    if in_range and (values.sum(-1) - 1).abs().max() < rounding:
         return values.div_(values.sum(-1, keepdim=True)).log_()
     return values.log_softmax(-1)

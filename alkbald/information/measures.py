@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from alkbald.information.particles import OutcomeParticles
-from alkbald.information.probabilities import TINY, check_probabilities, entropy
+from alkbald.information.probabilities import TINY, check_axes, check_probabilities, entropy
 
 #: Outcomes times K that a simulation holds at once: 1 MiB, which stays in cache. A million outcomes at once took five
 #: times as long.
@@ -29,6 +29,7 @@ def mean_log_probs(log_probs: Float[Tensor, "N K C"]) -> Float[Tensor, "N C"]:
 
     .. math:: \log \frac{1}{K} \sum_k p(y \mid x_n, \omega_k)
     """
+    check_axes(log_probs.shape, log_probs.dtype)
     return log_probs.logsumexp(1) - math.log(log_probs.shape[1])
 
 

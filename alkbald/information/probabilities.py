@@ -64,6 +64,8 @@ def _what_is_wrong(log_probs: Float[Tensor, "K C"]) -> str:
     seen = f"sums to {sums[(sums - 1).abs().argmax()].item():.4g} instead of 1 after exp"
     if (log_probs >= 0).all() and ((log_probs.sum(-1) - 1).abs() < _ROUGHLY).all():
         return f"{seen}: these are probabilities; pass probabilities.log()"
+    if (log_probs >= 0).all() and ((log_probs.sum(0) - 1).abs() < _ROUGHLY).all():
+        return f"{seen}: these are probabilities, with axes [N, C, K]; pass probabilities.transpose(1, 2).log()"
     if ((log_probs.exp().sum(0) - 1).abs() < _ROUGHLY).all():
         return f"{seen}, but does over the axis before: the axes are [N, C, K]; pass log_probs.transpose(1, 2)"
     if (log_probs > _ROUGHLY).any():
@@ -73,6 +75,8 @@ def _what_is_wrong(log_probs: Float[Tensor, "K C"]) -> str:
 
 def check_axes(shape: Sequence[int], dtype: torch.dtype) -> None:
     """Raises TypeError unless the type is floating point, ValueError unless axes are [N, K, C] with K, C >= 1."""
+    if not isinstance(dtype, torch.dtype):
+        raise TypeError("log_probs must be a tensor here: of a NumPy array, pass torch.from_numpy(array)")
     if not dtype.is_floating_point:
         raise TypeError(f"log_probs must be floating point, got {dtype}")
     if len(shape) != 3 or 0 in shape[1:]:

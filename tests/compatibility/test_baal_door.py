@@ -87,6 +87,7 @@ def test_baals_loop_labels_the_batch():
     [
         ([PROBS, PROBS], "one output"),
         (PROBS[..., None], "axes"),
+        (PROBS.swapaxes(1, 2), r"pass predictions.transpose\(0, 2, 1\)"),
         (PROBS[:, :1], "C at least 2"),
         (np.full((2, 3, 4), np.nan), "index 0 is NaN"),
         ((part for part in [PROBS]), "whole pool"),

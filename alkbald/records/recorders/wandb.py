@@ -45,6 +45,8 @@ class WandB:
                 shutil.rmtree(old)
         import wandb  # here: a run without it does not need it
 
+        if online and not wandb.login(prompt=False, verify=False):  # else W&B asks on the terminal, and waits
+            raise OSError("not logged in: run `wandb login`, or leave out mode=online")
         method, size = settings["method.name"], settings["acq_size"]
         self._image = wandb.Image
         self._run = wandb.init(

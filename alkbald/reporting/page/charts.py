@@ -154,7 +154,9 @@ def _parts(x: alt.X | None, y: alt.Y | None, first: str) -> alt.Chart:
 def seconds_by_curve(count: int) -> dict[str, Any]:
     """Mean seconds of a round's parts."""
     chart = _parts(None, alt.Y("curve:N", sort=None, title=None, axis=alt.Axis(labelLimit=150)), "curve")
-    return _spec(chart.encode(x=alt.X("seconds:Q", title="seconds a round", stack="zero")), 30 + 24 * count)
+    axis = alt.Axis(labelOverlap="greedy", labelSeparation=8)
+    x = alt.X("seconds:Q", title="seconds a round", stack="zero", axis=axis)
+    return _spec(chart.encode(x=x), 30 + 24 * count)
 
 
 def of_runs() -> dict[str, dict[str, Any]]:

@@ -89,7 +89,7 @@ class Standing(NamedTuple):
 
     Attributes:
         curve: its label.
-        trials: how many it has.
+        trials: how many the mean is of; without one, how many there are.
         mean, half: mean accuracy over the group's sizes, and half its 95% interval; NaN if no trial got so far.
         end: labelled-set size that its trials have come to, the farthest.
         needed: by threshold, mean labels to it over the trials that reach it, and how many do.
@@ -145,7 +145,8 @@ def _standing(label: str, table: pd.DataFrame, grid: list[int]) -> Standing:
         each = table.apply(labels_needed, threshold=threshold).dropna()
         needed[threshold] = (each.mean(), len(each))
     mean, half = (areas.mean(), interval_of_mean(areas)) if len(areas) else (float("nan"), float("nan"))
-    return Standing(label, table.shape[1], mean, half, int(table.index[-1]), needed)
+    trials = len(areas) or table.shape[1]
+    return Standing(label, trials, mean, half, int(table.index[-1]), needed)
 
 
 #: Parts of a round and their titles. Training is without validation, which is a part of its own.

@@ -1,6 +1,7 @@
 """The tables of the page. Every chart draws the table below it, so that each number is on the page once."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -8,7 +9,14 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from alkbald.records.files import Row
-from alkbald.reporting.page.comparison import PARTS, THRESHOLDS, Comparison, accuracies, seconds_a_round
+from alkbald.reporting.page.comparison import (
+    ENOUGH_TRIALS,
+    PARTS,
+    THRESHOLDS,
+    Comparison,
+    accuracies,
+    seconds_a_round,
+)
 from alkbald.reporting.page.reliability import reliability
 from alkbald.reporting.page.runs import Group, PageRun
 from alkbald.reporting.rounds import interpolated
@@ -82,9 +90,13 @@ def differences(comparison: Comparison) -> HtmlTable:
     heads += [Head("last", "difference at the last"), Head("last_low", "low"), Head("last_high", "high")]
     rows = []
     for each in comparison.differences:
-        interval = [number(value, "+.4f") for value in (each.mean, each.low, each.high)]
-        last = [number(value, "+.4f") for value in (each.last, each.last_low, each.last_high)]
-        rows.append([each.less, each.verdict, *interval, f"{each.start}", f"{each.end}", f"{each.trials}", *last])
+        values = [each.mean, each.low, each.high, each.last, each.last_low, each.last_high]
+        mean, low, high, *last = (number(value, "+.4f") for value in values)
+        if each.trials < ENOUGH_TRIALS:  # an interval of two is wider than anything that it could tell
+            low = high = ""
+            last = [last[0], "", ""]
+        sizes = [f"{each.start}", f"{each.end}", f"{each.trials}"]
+        rows.append([each.less, each.verdict, mean, low, high, *sizes, *last])
     return HtmlTable(heads, rows)
 
 
@@ -155,7 +167,26 @@ def bins(row: Row) -> HtmlTable:
 
 def decisions(run: PageRun) -> list[tuple[str, int]]:
     """Why a run's batches ended, and how many did so; none of a method that does not choose."""
-    return Counter(row["decision"] for row in run.record.rounds if row["decision"]).most_common()
+    return Counter(_in_words(row["decision"]) for row in run.record.rounds if row["decision"]).most_common()
+
+
+#: Decisions of the methods that choose the size of their batch, in words (`acquisition.dynamic`, `conservative`).
+_WHY = {
+    "batch_size": "the batch had the size that was asked for",
+    "non_positive": "the next pick would not have raised 2-BALD's score",
+    "share_of_log_k": "the batch had reached the share of log K that was asked for",
+    "divergence": "2-BALD and 3-BALD differed too much",
+    "min_bald": "no point with enough BALD was left that may be taken",
+    "exhausted": "no point was left that may be taken",
+}
+
+
+def _in_words(decision: str) -> str:
+    """As `_WHY`; what is not there, as it is."""
+    least = re.fullmatch(r"min_size \((\w+)\)", decision)
+    if least:
+        return f"the least size was reached, after: {_in_words(least[1])}"
+    return _WHY.get(decision, decision)
 
 
 def gains(points: list[Row]) -> list[str]:

@@ -18,7 +18,10 @@ def answer(group: Group, comparison: Comparison) -> list[str]:
     if sum(standing.mean == standing.mean for standing in comparison.standings) == 1:
         said = [f"{leader.curve} alone came to {comparison.end} labels: mean accuracy {leader.mean:.3f} ({seeds})."]
     else:
-        said = [f"{leader.curve} {ahead} mean accuracy {sizes}: {leader.mean:.3f} ({seeds})."]
+        among = ""
+        if any(standing.mean > leader.mean for standing in comparison.standings):
+            among = f"Of the curves with at least {min(ENOUGH_TRIALS, leader.trials)} seeds, "
+        said = [f"{among}{leader.curve} {ahead} mean accuracy {sizes}: {leader.mean:.3f} ({seeds})."]
     if few:
         said.append(f"There are too few common seeds to rank methods: at least {ENOUGH_TRIALS} are needed.")
     for verdict, words in (
