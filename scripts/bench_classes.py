@@ -42,6 +42,7 @@ def main() -> None:
     options.add_argument("--classes", type=at_least(33), default=1000)
     options.add_argument("--points-of-two", type=at_least(BATCH_SIZE), default=60_000, help="of two classes")
     options.add_argument("--samples-of-two", type=at_least(1), default=100)
+    options.add_argument("--outcomes", type=at_least(2), default=200_000, help="simulated to judge a batch")
     options.add_argument("--points-in-file", type=at_least(BATCH_SIZE), default=50_000)
     options.add_argument("--samples-in-file", type=at_least(1), default=50)
     arguments = options.parse_args()
@@ -68,7 +69,9 @@ def main() -> None:
         pools.append((arguments.points_of_two, arguments.samples_of_two, 2))
     for points, samples, classes in pools:
         log_probs = ManyClasses(classes, samples).points_log_probs(points)
-        table = [beside(name, *methods[name], log_probs, arguments.repeats, rows) for name in methods]
+        table = [
+            beside(name, *methods[name], log_probs, arguments.repeats, arguments.outcomes, rows) for name in methods
+        ]
         report.add(f"{title(log_probs.shape)}, in memory", table)
     if not arguments.quick:
         report.add(*from_file(arguments, report_folder=Path(arguments.output), rows=rows))
@@ -85,6 +88,7 @@ def beside(
     older: Callable[..., Any],
     log_probs: torch.Tensor,
     repeats: int,
+    outcomes: int,
     rows: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """One method of both versions, in turn."""
@@ -103,7 +107,7 @@ def beside(
     indices = {version: [int(i) for i in batch.indices] for version, batch in batches.items()}
     same = sum(a == b for a, b in zip(indices["newer"], indices["older"], strict=True))
     worth = {
-        version: joint_mutual_information(log_probs[indices[version]], num_outcomes=200_000) for version in indices
+        version: joint_mutual_information(log_probs[indices[version]], num_outcomes=outcomes) for version in indices
     }
     return {
         "method": name,

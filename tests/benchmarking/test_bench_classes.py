@@ -7,7 +7,20 @@ from conftest import ROOT
 
 
 def test_versions_are_compared_and_the_file_is_removed(tmp_path):
-    sizes = ["--points", "60", "--samples", "4", "--classes", "120", "--points-of-two", "50", "--samples-of-two", "5"]
+    sizes = [
+        "--points",
+        "60",
+        "--samples",
+        "4",
+        "--classes",
+        "120",
+        "--outcomes",
+        "1000",
+        "--points-of-two",
+        "50",
+        "--samples-of-two",
+        "5",
+    ]
     sizes += ["--points-in-file", "80", "--samples-in-file", "4"]
     program = [sys.executable, "scripts/bench_classes.py", str(ROOT), *sizes, "--repeats", "1"]  # this commit will do
     done = subprocess.run([*program, "--output", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True)
