@@ -112,7 +112,11 @@ class Server:
     Settings = staticmethod(lambda **options: options)
 
     def __init__(self):
-        self.rows, self.inits = [], []
+        self.rows, self.inits, self.is_logged_in = [], [], True
+
+    def login(self, *, prompt, verify):
+        assert not prompt  # nobody may be asked
+        return self.is_logged_in
 
     def init(self, **options):
         self.inits.append(options)
@@ -140,6 +144,16 @@ def test_an_online_run_of_wandb_gets_what_the_server_lacks(tmp_path, monkeypatch
         loop.run(settings_of(tmp_path, *online))
         assert [step for step, _ in server.rows] == [step for step, _ in whole_rows]
         assert [values.keys() for _, values in server.rows] == [values.keys() for _, values in whole_rows]
+
+
+def test_without_a_login_nobody_is_asked_and_the_run_goes_on(tmp_path, monkeypatch, capsys):
+    server = Server()
+    server.is_logged_in = False
+    monkeypatch.setitem(sys.modules, "wandb", server)
+    run = loop.run(settings_of(tmp_path, "recorder=wandb", "recorder.mode=online", "max_labels=30"))
+    assert not server.inits
+    assert len(run.rounds) == 2
+    assert "not logged in: run `wandb login`" in capsys.readouterr().err
 
 
 def test_entries_are_in_order_and_a_longer_run_only_adds_some(whole_run):
