@@ -1,9 +1,10 @@
 """What trackers have written, by their own readers' formats, as the steps of every tag."""
 
 import json
-import struct
 from collections import defaultdict
 from pathlib import Path
+
+from alkbald.records.recorders.wandb import records_of
 
 #: By tag, (step, value) in the order in which they were written.
 Series = dict[str, list[tuple[int, object]]]
@@ -38,36 +39,11 @@ def tensorboard_hyperparameters(folder: Path) -> dict[str, object]:
     return {name: getattr(value, value.WhichOneof("kind")) for name, value in values.items()}
 
 
-def wandb_records(path: Path) -> list:
-    """The records of a .wandb file, which is a LevelDB log: blocks of 32 KiB, in them pieces of records with a header
-    of 7 bytes (checksum, length, kind: whole, first, middle, last). A torn end is left out."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, position, pieces, records = path.read_bytes(), 7, [], []  # 7 bytes say that it is W&B's
-    while position + 7 <= len(data):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        length, kind = struct.unpack("<HB", data[position + 4 : position + 7])
-        piece = data[position + 7 : position + 7 + length]
-        if kind == 0 or len(piece) < length:
-            break
-        pieces.append(piece)
-        position += 7 + length
-        if kind in (1, 4):
-            record = Record()
-            record.ParseFromString(b"".join(pieces))
-            records.append(record)
-            pieces = []
-    return records
-
-
 def read_wandb(folder: Path) -> Series:
     """Of the one offline run in a run's folder: by key, (W&B's own step, value)."""
     (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
     series = defaultdict(list)
-    for record in wandb_records(path):
+    for record in records_of(path):
         if record.HasField("history"):
             row = {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in record.history.item}
             for key, value in row.items():

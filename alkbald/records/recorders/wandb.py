@@ -7,6 +7,7 @@ W&B's own step is the entry's place. The charts' axes are `labelled` and `total_
 import json
 import os
 import shutil
+import struct
 import time
 from pathlib import Path
 from typing import Any, ClassVar, cast
@@ -89,14 +90,43 @@ class WandB:
 
     def close(self) -> None:
         self._run.finish()
-        if self._log:  # W&B's process says there alone that it could not write, and may say so after the end
+        if self._log:  # W&B's process says there alone that it could not write, if at all, and perhaps after the end
             self._wait_for_silence(self._log)
             for line in self._log.read_text().splitlines():
                 if '"level":"ERROR"' in line:
                     raise OSError(json.loads(line)["msg"])
+            (path,) = self._log.parents[1].glob("run-*.wandb")
+            kinds = [record.WhichOneof("record_type") for record in records_of(path)]
+            if "exit" not in kinds:
+                raise OSError(f"{path} is not whole: file too large, or no room for it")
 
     def _wait_for_silence(self, log: Path) -> None:
         """Until nothing has been written there for a while."""
         end, size = time.monotonic() + _PATIENCE, -1
         while size != (size := log.stat().st_size) and time.monotonic() < end:
             time.sleep(_SILENCE)
+
+
+def records_of(path: Path) -> list[Any]:
+    """The records of a .wandb file, which is a LevelDB log: blocks of 32 KiB, in them pieces of records with a header
+    of 7 bytes (checksum, length, kind: whole, first, middle, last). A torn end is left out."""
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined] (made when it is imported)
+
+    data, position, pieces, records = path.read_bytes(), 7, [], []  # 7 bytes say that it is W&B's
+    while position + 7 <= len(data):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        length, kind = struct.unpack("<HB", data[position + 4 : position + 7])
+        piece = data[position + 7 : position + 7 + length]
+        if kind == 0 or len(piece) < length:
+            break
+        pieces.append(piece)
+        position += 7 + length
+        if kind in (1, 4):
+            record = Record()
+            record.ParseFromString(b"".join(pieces))
+            records.append(record)
+            pieces = []
+    return records
