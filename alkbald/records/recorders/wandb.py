@@ -110,7 +110,7 @@ class WandB:
 def records_of(path: Path) -> list[Any]:
     """The records of a .wandb file, which is a LevelDB log: blocks of 32 KiB, in them pieces of records with a header
     of 7 bytes (checksum, length, kind: whole, first, middle, last). A torn end is left out."""
-    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined] (made when it is imported)
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]
 
     data, position, pieces, records = path.read_bytes(), 7, [], []  # 7 bytes say that it is W&B's
     while position + 7 <= len(data):
