@@ -77,7 +77,7 @@ test-slow: $(INSTALLED)  ## run the slow tests: kills, sweeps of several process
 	$(PYTEST) -m slow
 
 fuzz: $(INSTALLED)  ## try thousands of random settings, files and tensors, and count how they end (some 10 minutes)
-	$(BIN)/python -m pytest tests/test_fuzz.py --hypothesis-profile=fuzz
+	$(BIN)/python -m pytest tests/test_fuzz.py tests/test_fuzz_pools.py --hypothesis-profile=fuzz
 
 # What `bench` measures into, the checkout of an older commit that it measures beside (none: these parts are left out), and
 # sizes: 60,000 points, as on record.

@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         paths = shard_paths(options.shards)
         shards = [_mapped(path) for path in paths]
         own = dict(_option(text) for text in options.option)
+        if "target_log_probs" in own:
+            own["target_log_probs"] = _mapped(Path(str(own["target_log_probs"])))
         if METHODS[options.method].needs_predictions:
             own["device"] = options.device
         generator = torch.Generator().manual_seed(options.seed)
@@ -90,6 +92,8 @@ def _option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"an option must be NAME=VALUE, got {text}")
+    if name in ("log_probs", "batch_size", "generator", "device"):
+        raise ValueError(f"{name} is no --option: see --batch-size, --seed and --device")
     try:
         return name, json.loads(value)
     except ValueError:

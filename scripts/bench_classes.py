@@ -24,7 +24,7 @@ import torch
 from alkbald.acquisition import bald, batchbald, kbald
 from alkbald.benchmarking.checkouts import commit_of, package
 from alkbald.benchmarking.many_classes import ManyClasses
-from alkbald.benchmarking.memory import anonymous_mebibytes, measured
+from alkbald.benchmarking.memory import Measured, anonymous_mebibytes, measured
 from alkbald.benchmarking.report import Report, at_least, option_parser
 from alkbald.cli import errors_in_one_line
 from alkbald.information import joint_mutual_information
@@ -102,7 +102,7 @@ def beside(
             memory[version] = max(memory[version], run.mebibytes - before)
             seconds[version].append(run.processor)
             shape = dict(zip("NKC", log_probs.shape, strict=True))
-            rows.append({"method": name, **shape, "what": version, "processor": run.processor, "clock": run.clock})
+            rows.append({"method": name, **shape, "what": version, **taken(run, before)})
     new, old = (statistics.median(seconds[version]) for version in ("newer", "older"))
     indices = {version: [int(i) for i in batch.indices] for version, batch in batches.items()}
     same = sum(a == b for a, b in zip(indices["newer"], indices["older"], strict=True))
@@ -121,6 +121,11 @@ def beside(
     }
 
 
+def taken(run: Measured, before: float = 0.0) -> dict[str, float]:
+    """Of one selection, for times.csv."""
+    return {"processor": run.processor, "clock": run.clock, "MiB": run.mebibytes - before}
+
+
 def from_file(arguments: Any, report_folder: Path, rows: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
     """Each method on a pool in a mapped file."""
     network = ManyClasses(arguments.classes, arguments.samples_in_file)
@@ -137,15 +142,7 @@ def from_file(arguments: Any, report_folder: Path, rows: list[dict[str, Any]]) -
         table = []
         for name, method in {"BALD": bald, "2-BALD": partial(kbald, order=2), "BatchBALD": batchbald}.items():
             run = measured(lambda method=method: method(mapped, BATCH_SIZE))  # type: ignore[misc]
-            rows.append(
-                {
-                    "method": name,
-                    **dict(zip("NKC", shape, strict=True)),
-                    "what": "file",
-                    "processor": run.processor,
-                    "clock": run.clock,
-                }
-            )
+            rows.append({"method": name, **dict(zip("NKC", shape, strict=True)), "what": "file", **taken(run)})
             table.append(
                 {
                     "method": name,

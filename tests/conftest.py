@@ -14,6 +14,7 @@ from collections import Counter
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
 import torch
 from emulated_device import emulated_device
@@ -77,6 +78,12 @@ def layer_by_layer(model: MCDropoutModel, inputs: torch.Tensor, num_samples: int
     masks = model.draw_masks(num_samples, generator(seed))
     with torch.no_grad():
         return torch.stack([model(inputs, [mask[k : k + 1] for mask in masks]) for k in range(num_samples)], 1)
+
+
+@pytest.fixture
+def no_shape_checks(monkeypatch):
+    """The tests' own checks of shapes off: a user has the functions' alone."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,7 @@
 """The core needs PyTorch and little else; what needs more says so."""
 
 import json
+import pkgutil
 import re
 import subprocess
 import sys
@@ -16,8 +17,6 @@ from alkbald.needs_experiments import MODULES
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 HARD = [Requirement(line).name for line in PROJECT["dependencies"]]
-CORE = ["acquisition", "compatibility.batchbald_redux", "devices", "evaluation", "inference", "information", "model"]
-CORE += ["posteriors", "training"]
 #: The rooms that need the extra `experiments`.
 EXPERIMENTS = [
     "benchmarking",
@@ -31,6 +30,8 @@ EXPERIMENTS = [
     "status",
     "studies",
 ]
+CORE = {module.name for module in pkgutil.iter_modules(alkbald.__path__)} - {*EXPERIMENTS, "needs_experiments"}
+CORE |= {"compatibility.batchbald_redux"}
 
 
 def python(code: str) -> subprocess.CompletedProcess:

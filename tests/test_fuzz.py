@@ -7,7 +7,6 @@ import gzip
 import math
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
 from conftest import OUTCOMES, compose, generator, make_settings
@@ -202,12 +201,6 @@ def tensors(draw) -> torch.Tensor:
         position = draw(st.integers(0, x.numel() - 1))
         x.view(-1)[position] = draw(st.sampled_from([math.nan, math.inf, -math.inf, 0.0, 1e-3]))
     return x.to(draw(st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64])))
-
-
-@pytest.fixture
-def no_shape_checks(monkeypatch):
-    """The tests' own checks of shapes off: a user has the functions' alone."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.mark.usefixtures("no_shape_checks")

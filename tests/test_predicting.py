@@ -176,6 +176,17 @@ def test_the_command_takes_files_and_options(tmp_path, capsys):
     assert given == kbald(torch.cat([log_probs[8:], log_probs[:8]]), 4, order=3).indices
 
 
+def test_the_command_takes_predictions_of_given_targets(tmp_path, capsys):
+    pool, targets = random_log_probs(20, 6, 3), random_log_probs(5, 6, 2, seed=1)
+    (tmp_path / "pool").mkdir()
+    shards(tmp_path / "pool", pool, [20])
+    np.save(tmp_path / "targets.npy", targets.numpy())
+    option = f"target_log_probs={tmp_path / 'targets.npy'}"
+    main([str(tmp_path / "pool"), "--method", "epig", "--batch-size", "4", "--option", option])
+    given = [int(line.split(",")[1]) for line in capsys.readouterr().out.splitlines()[1:]]
+    assert given == METHODS["epig"](pool, 4, target_log_probs=targets, generator=generator()).indices
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -185,6 +196,9 @@ def test_the_command_takes_files_and_options(tmp_path, capsys):
         (["logits.npy", "--batch-size", "9"], "batch_size must be between 0 and the 5 points"),
         (["logits.npy", "--batch-size", "2", "--option", "order"], "NAME=VALUE"),
         (["logits.npy", "--batch-size", "2", "--option", "orders=3"], "orders"),
+        (["logits.npy", "--batch-size", "2", "--option", "generator=3"], "generator is no --option: see"),
+        (["logits.npy", "--batch-size", "2", "--method", "epig", "--option", "target_log_probs=x.npy"], "x.npy"),
+        (["logits.npy", "--batch-size", "2", "--method", "epig", "--option", "target_log_probs=3"], "No such file"),
         (["logits.npy", "--batch-size", "2", "--method", "badge"], "invalid choice: 'badge'"),
         (["text.npy", "--batch-size", "2"], "text.npy"),
         (["nothing.npy", "--batch-size", "2"], "nothing.npy is no array"),

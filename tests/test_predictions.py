@@ -15,6 +15,7 @@ from alkbald.acquisition import METHODS, Chunks, bald, batchbald, kbald
 from alkbald.acquisition import predictions as module
 from alkbald.acquisition.pool import Pool
 from alkbald.acquisition.predictions import as_predictions
+from alkbald.benchmarking.memory import anonymous_mebibytes, measured
 from alkbald.errors import AxesWarning
 
 OPTIONS = {"kbald": {"order": 2}, "conservative_bald": {"min_bald": 0.0}, "epig": {"num_targets": 5}}
@@ -128,6 +129,22 @@ def test_the_pool_is_read_once_and_then_only_what_can_win():
     assert (counts == 1).sum() > 900
 
 
+@pytest.mark.parametrize("method", [bald, batchbald, METHODS["2bald"]])
+def test_a_mapped_pool_stays_in_its_file(method, tmp_path):
+    """Of 114 MiB, a third is held at most: chunks, scores, and what the budget allows."""
+    shape, path = (60_000, 50, 10), tmp_path / "pool.npy"
+    file = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
+    for start in range(0, len(file), 1000):
+        file[start : start + 1000] = random_log_probs(1000, 50, 10, seed=start, dtype=torch.float32).numpy()
+    file.flush()
+    del file
+    pool = np.load(path, mmap_mode="r")
+    options = {} if method is bald else {"memory_budget": 8 * 2**20}
+    method(pool[:2000], 3, **options)  # libraries' own memory, once
+    before = anonymous_mebibytes()
+    assert measured(lambda: method(pool, 3, **options)).mebibytes - before < 114 / 3
+
+
 def test_a_point_of_a_function_costs_few_calls():
     calls = []
     log_probs = random_log_probs(100, 3, 2)
@@ -174,6 +191,20 @@ def test_a_function_that_breaks_its_word_is_refused():
     for option in ({"num_points": 0}, {"num_points": 3, "points_at_a_time": 0}):
         with pytest.raises(ValueError, match="must be an integer of at least 1"):
             Chunks(lambda a, b: log_probs[a:b], **option)
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize("batch_size", [3.0, "3", None])
+def test_a_batch_size_that_is_no_integer_is_refused(method, batch_size):
+    with pytest.raises(TypeError, match=f"batch_size must be an integer, got {batch_size!r}"):
+        METHODS[method](random_log_probs(10, 3, 2), batch_size, generator=generator(), **OPTIONS.get(method, {}))
+
+
+@pytest.mark.usefixtures("no_shape_checks")
+def test_a_batch_size_may_be_numpys():
+    log_probs = random_log_probs(10, 3, 2)
+    assert batchbald(log_probs, np.int64(3)) == batchbald(log_probs, 3)
 
 
 # What was probably meant.

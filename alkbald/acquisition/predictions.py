@@ -2,8 +2,8 @@
 
 Axes: N pool points, K MC samples, C classes.
 
-Acquisition reads all points once, in order, and after that only the points that can still win. So a pool need not fit
-into memory. Every acquisition function takes, in place of a tensor,
+Acquisition reads all points once, in order, and after that only the points that can still win (of a function, also those
+that lie between them). So a pool need not fit into memory. Every acquisition function takes, in place of a tensor,
 
 - a NumPy array, also one that lies in a file (`numpy.load(path, mmap_mode="r")`),
 - `Chunks`: a function that gives the predictions of the points from `start` up to `stop`,
@@ -17,6 +17,7 @@ from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable
 from itertools import accumulate, pairwise
+from numbers import Integral
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -101,8 +102,11 @@ def pool_predictions(log_probs: AnyPredictions, batch_size: int) -> Predictions:
 
     Raises:
         TypeError, ValueError: as of `as_predictions`.
+        TypeError: batch_size is no integer.
         ValueError: batch_size is not between 0 and N.
     """
+    if not isinstance(batch_size, Integral):
+        raise TypeError(f"batch_size must be an integer, got {batch_size!r}")
     predictions = as_predictions(log_probs)
     n, k, _ = predictions.shape
     if not 0 <= batch_size <= n:

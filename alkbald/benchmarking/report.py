@@ -48,8 +48,8 @@ class Report:
     """
 
     def __init__(self, folder: Path, device: torch.device, title: str, method: str, rows: list[dict]):
-        self._folder, self._rows, self._device = folder, rows, device
-        source = provenance(device)
+        self._folder, self._rows, self._source = folder, rows, provenance(device)
+        source = self._source
         command = shlex.join(["python", *sys.argv])
         changes = " with changes" if source["dirty"] else ""
         self._head = [
@@ -63,7 +63,7 @@ class Report:
 
     def add(self, title: str, table: list[dict]) -> None:
         self._sections.append((title, table))
-        write_provenance(self._folder, self._device)
+        write_provenance(self._folder, self._source)
         (self._folder / "report.md").write_text(self.text() + "\n")
         pd.DataFrame(self._rows).to_csv(self._folder / "times.csv", index=False)
 

@@ -41,7 +41,7 @@ def get_batchbald_batch(
     Args:
         log_probs_N_K_C: natural log-probabilities.
         batch_size: B; the whole pool, if that is smaller.
-        num_samples: outcomes of the batch that are kept. While there are no more of them, scores are exact.
+        num_samples: outcomes of the batch that are kept, also 1e5. While there are no more of them, scores are exact.
         dtype: to compute in, float32 or float64; None: that of the predictions. Another type than theirs takes a copy
             of them.
         device: where to compute; None: where the predictions are.
@@ -55,7 +55,7 @@ def get_batchbald_batch(
     batch = batchbald(
         log_probs_N_K_C.to(dtype=dtype),
         min(batch_size, len(log_probs_N_K_C)),
-        max_particles=num_samples,
+        max_particles=int(num_samples) if num_samples == int(num_samples) else num_samples,
         device=_device(device),
     )
     return CandidateBatch(batch.scores, batch.indices)

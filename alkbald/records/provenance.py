@@ -32,9 +32,14 @@ def provenance(device: torch.device) -> dict[str, Any]:
     }
 
 
-def write_provenance(folder: Path, device: torch.device) -> None:
-    """FOLDER/provenance.json, for results that are made in one go (a run has an entry a start: `records.run`)."""
-    (folder / "provenance.json").write_text(json.dumps(provenance(device), indent=1) + "\n")
+def write_provenance(folder: Path, source: dict[str, Any]) -> None:
+    """FOLDER/provenance.json, for results that are made in one go (a run has an entry a start: `records.run`).
+
+    Args:
+        folder: of the results.
+        source: the `provenance` at the start.
+    """
+    (folder / "provenance.json").write_text(json.dumps(source, indent=1) + "\n")
 
 
 def _processor() -> str:

@@ -20,7 +20,7 @@ from alkbald.evaluation import Evaluation
 from alkbald.posteriors import Posterior
 from alkbald.recording import recorded_positions
 from alkbald.records.files import read_record
-from alkbald.records.provenance import write_provenance
+from alkbald.records.provenance import provenance, write_provenance
 from alkbald.settings import Settings, from_record
 
 
@@ -108,4 +108,4 @@ def labelled_at(folder: Path, data: Data, number_of_labels: int) -> tuple[int, l
 def write_source(folder: Path, settings: Settings, data: Data) -> None:
     """FOLDER/settings.yaml and FOLDER/provenance.json: where the numbers of a study come from."""
     OmegaConf.save(OmegaConf.structured(settings), folder / "settings.yaml")
-    write_provenance(folder, data.pool_inputs.device)
+    write_provenance(folder, provenance(data.pool_inputs.device))

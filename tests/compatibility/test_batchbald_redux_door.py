@@ -33,6 +33,14 @@ def test_batches_and_scores_are_the_peers(n, k, c, batch_size):
         assert ours.scores == pytest.approx(theirs.scores, abs=1e-9)
 
 
+@pytest.mark.usefixtures("no_shape_checks")
+def test_a_number_of_samples_may_be_written_as_a_float():
+    log_probs = random_log_probs(30, 10, 4)
+    assert door.get_batchbald_batch(log_probs, 5, 1e2) == door.get_batchbald_batch(log_probs, 5, 100)
+    with pytest.raises(ValueError, match=r"must be an integer of at least 1, got 10\.5"):
+        door.get_batchbald_batch(log_probs, 5, 10.5)
+
+
 def test_dtype_is_what_is_computed_in():
     log_probs = random_log_probs(20, 5, 3, dtype=torch.float32)
     double = door.get_batchbald_batch(log_probs, 3, 100, dtype=torch.double)
