@@ -5,13 +5,18 @@ and each program that a test starts, computes on one thread: tensors are small, 
 other. Tests of threads set their number themselves.
 """
 
+import contextlib
 import gc
+import io
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from unittest import mock
 
 import hypothesis
 import jaxtyping
@@ -137,9 +142,26 @@ def make_settings(out: Path, *overrides: str) -> Settings:
     return from_config(compose("data=digits", f"out={out}", "progress=false", "device=cpu", *overrides))
 
 
-def make_figures(*arguments) -> subprocess.CompletedProcess:
-    command = [sys.executable, "scripts/make_figures.py", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def run_script(name: str, *arguments) -> subprocess.CompletedProcess:
+    """What `python scripts/NAME.py` gives, in this process: a new one takes some 5 seconds to import everything. Of
+    scripts that read their command line themselves, without Hydra."""
+    out, error, code = io.StringIO(), io.StringIO(), 0
+    command = [f"scripts/{name}.py", *map(str, arguments)]
+    with (
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(error),
+        contextlib.chdir(ROOT),
+        mock.patch.dict(os.environ),
+        mock.patch.object(sys, "argv", command),
+    ):
+        try:
+            runpy.run_path(command[0], run_name="__main__")
+        except SystemExit as end:
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(command, code, out.getvalue(), error.getvalue())
+
+
+make_figures = partial(run_script, "make_figures")
 
 
 #: Shrinks a run to seconds; what it does stays the same.

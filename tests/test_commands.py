@@ -22,7 +22,7 @@ from alkbald.settings import from_config
 PAGES = [ROOT / "README.md", ROOT / "results" / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
 FENCED = re.compile(r"```(\w*)\n(.*?)```", re.DOTALL)
-PROGRAMS = {"bash", "cd", "conda", "git", "make", "pip", "python", "source"}
+PROGRAMS = {"bash", "cd", "conda", "git", "make", "pip", "python", "source", "tensorboard", "wandb"}
 
 #: The first that fits the whole command tells its kind.
 KINDS = [
@@ -30,6 +30,7 @@ KINDS = [
     (r"python|make|source \.venv/bin/activate|python run\.py SETTING=VALUE \.\.\.", "named"),  # no whole commands
     (r"git worktree add \.\./older [0-9a-f]{7}", "named"),  # writes beside the repository, whose history may be cut off
     (r"tensorboard --logdir runs", "named"),  # a server that stays; its reader reads what we write in test_recorders.py
+    (r"wandb (login|sync .+)", "named"),  # they ask a server
     (r"pip install .*", "installed"),  # here: its extras exist; a wheel is installed in test_wheel.py
     # run, in a copy of the repository's records
     (r"make help|python run\.py --cfg job", "run"),

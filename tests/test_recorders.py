@@ -10,7 +10,15 @@ from conftest import SMALL, make_settings, rounds_of
 from hypothesis import given
 from hypothesis import strategies as st
 from made_up_rounds import started
-from tracker_files import read_tensorboard, read_wandb, said_by_a_tracker, tensorboard_hyperparameters
+from tracker_files import (
+    read_tensorboard,
+    read_wandb,
+    said_by_a_tracker,
+    tensorboard_hyperparameters,
+    tensorboard_images,
+    wandb_config,
+    wandb_images,
+)
 
 from alkbald import loop
 from alkbald.records import recorders
@@ -83,6 +91,15 @@ def test_tensorboard_gives_back_the_record(tmp_path):
         assert step == also == int(row["labelled"])
         assert size == (29 * min(len(points), 10), 29 * -(-len(points) // 10))
         assert text == caption(points)
+    pictures_are_of_the_acquired_points(run, tensorboard_images(run.folder / "tensorboard"))
+
+
+def pictures_are_of_the_acquired_points(run, pictures):
+    data = loop.load(**vars(run.settings.data))
+    batches = [row["round"] for row in run.rounds if row["batch"]]
+    for number, picture in zip(batches, pictures, strict=True):
+        positions = [int(point["pool_position"]) for point in run.acquired if point["round"] == number]
+        np.testing.assert_array_equal(picture, grid(data.pool_inputs[positions].numpy())[..., 0])
 
 
 def test_an_offline_run_of_wandb_gives_back_the_record_also_when_it_went_on(tmp_path, monkeypatch):
@@ -102,6 +119,9 @@ def test_an_offline_run_of_wandb_gives_back_the_record_also_when_it_went_on(tmp_
     assert all(sorted(set(of_key)) == of_key for of_key in steps.values())
     axes = {step: value for axis in ("labelled", "total_epochs") for step, value in own.pop(axis)}
     assert {key: [(axes[s], value) for s, value in values] for key, values in own.items()} == said_by_a_tracker(run)
+    settings = {key: value for key, value in named(run.settings).items() if not key.startswith("recorder.")}
+    assert wandb_config(run.folder) == json.loads(json.dumps(settings))
+    pictures_are_of_the_acquired_points(run, wandb_images(run.folder))
 
 
 class Server:

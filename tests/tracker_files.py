@@ -1,8 +1,12 @@
 """What trackers have written, by their own readers' formats, as the steps of every tag."""
 
+import io
 import json
 from collections import defaultdict
 from pathlib import Path
+
+import numpy as np
+from PIL import Image
 
 from alkbald.records.recorders.wandb import records_of
 
@@ -25,6 +29,16 @@ def read_tensorboard(folder: Path) -> Series:
     for tag in accumulator.Tags()["images"]:
         series[tag] = [(event.step, (event.width, event.height)) for event in accumulator.Images(tag)]
     return series
+
+
+def tensorboard_images(folder: Path) -> list[np.ndarray]:
+    """The pictures of acquired points, bytes [height, width], in order."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(folder), size_guidance={"images": 0})
+    accumulator.Reload()
+    events = accumulator.Images("acquired/images")
+    return [np.asarray(Image.open(io.BytesIO(event.encoded_image_string)).convert("L")) for event in events]
 
 
 def tensorboard_hyperparameters(folder: Path) -> dict[str, object]:
@@ -50,6 +64,23 @@ def read_wandb(folder: Path) -> Series:
                 if not key.startswith("_"):
                     series[key].append((row["_step"], value))
     return dict(series)
+
+
+def wandb_images(folder: Path) -> list[np.ndarray]:
+    """As `tensorboard_images`."""
+    (files,) = folder.glob("wandb/offline-run-*/files")
+    paths = [files / str(path) for _, path in read_wandb(folder)["acquired/images.path"]]
+    return [np.asarray(Image.open(path).convert("L")) for path in paths]
+
+
+def wandb_config(folder: Path) -> dict[str, object]:
+    """The settings of the one offline run in a run's folder, without W&B's own."""
+    (path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    config = {}
+    for record in records_of(path):
+        for part in [record.run.config] * record.HasField("run") + [record.config] * record.HasField("config"):
+            config |= {item.key or ".".join(item.nested_key): json.loads(item.value_json) for item in part.update}
+    return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
 def said_by_a_tracker(run) -> Series:

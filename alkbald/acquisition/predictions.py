@@ -2,8 +2,10 @@
 
 Axes: N pool points, K MC samples, C classes.
 
-Acquisition reads all points once, in order, and after that only the points that can still win (of a function, also those
-that lie between them). So a pool need not fit into memory. Every acquisition function takes, in place of a tensor,
+Acquisition reads all points once, in order, and after that only the points that can still win (of a function, also
+those that lie between them). So a pool need not fit into memory.
+
+Every acquisition function takes, in place of a tensor,
 
 - a NumPy array, also one that lies in a file (`numpy.load(path, mmap_mode="r")`),
 - `Chunks`: a function that gives the predictions of the points from `start` up to `stop`,

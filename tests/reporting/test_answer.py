@@ -22,7 +22,7 @@ def group(**curves: list[list[float]]) -> Group:
         for seed, trial in enumerate(trials)
         for size, accuracy in zip(SIZES, trial, strict=False)
     ]
-    run = Mock(spec=PageRun, devices=["a processor"])
+    run = Mock(spec=PageRun, devices=["a processor"], commits=["0123456"])
     return Group("made up", (), (run,), (), pd.DataFrame(rows))
 
 
@@ -79,7 +79,8 @@ def test_the_time_of_a_round_by_part():
     titles = list(PARTS.values())
     seconds = [f"{number + 1:.2g} s" for number in range(len(PARTS))]
     assert f"{titles[2]} {seconds[2]}, {titles[3]} {seconds[3]}, {titles[4]} {seconds[4]}" in text
-    assert text.endswith("Means over rounds, on a processor.")
+    assert f"Medians over rounds, which took from {sum(range(1, len(PARTS) + 1)) - 1} s to " in text
+    assert text.endswith("each, on a processor.")
 
 
 @pytest.mark.parametrize(

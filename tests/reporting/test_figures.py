@@ -1,12 +1,10 @@
 import shutil
-import subprocess
-import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import ROOT, SMALL, make_settings
+from conftest import SMALL, make_settings, run_script
 
 from alkbald import loop
 from alkbald.reporting.figures.batches import (
@@ -106,10 +104,8 @@ def test_published_curves_have_the_colour_and_pool_of_ours():
 
 def test_the_script_prints_tables_and_writes_a_picture(small_runs, tmp_path):
     picture = tmp_path / "curves.png"
-    script = [sys.executable, "scripts/learning_curves.py"]
-    done = subprocess.run(
-        [*script, str(small_runs), "--output", str(picture)], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = run_script("learning_curves", small_runs, "--output", picture)
+    assert done.returncode == 0, done.stderr
     assert "bald, acq_size 10, digits, seed 1" in done.stdout
     assert picture.stat().st_size > 10_000
     shutil.copytree(small_runs, tmp_path / "copy")
@@ -118,7 +114,7 @@ def test_the_script_prints_tables_and_writes_a_picture(small_runs, tmp_path):
         ([small_runs, tmp_path / "copy"], "error: two runs of one curve and seed are not compared"),
         ([small_runs, "--output", tmp_path / "curves.mp3"], f"error: --output {tmp_path / 'curves.mp3'}"),
     ):
-        failed = subprocess.run([*script, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False)
+        failed = run_script("learning_curves", *arguments)
         assert failed.returncode == 2
         assert failed.stderr.startswith(error)
         assert failed.stderr.count("\n") == 1

@@ -30,14 +30,14 @@ def browser():
 
 @pytest.fixture(scope="module")
 def pages(small_runs, tmp_path_factory):
-    """Of new runs, and of records of all versions."""
+    """Of new runs, of records of all versions, and of all committed runs."""
     folder = tmp_path_factory.mktemp("pages")
-    for name, runs in (("new", small_runs), ("versions", ROOT / "tests" / "records")):
+    for name, runs in (("new", small_runs), ("versions", ROOT / "tests" / "records"), ("results", ROOT / "results")):
         write_page([runs], folder / f"{name}.html")
     return folder
 
 
-@pytest.mark.parametrize("name", ["new", "versions"])
+@pytest.mark.parametrize("name", ["new", "versions", "results"])
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
 def test_it_opens_without_errors_or_network_and_draws_all(browser, pages, name, width, scheme):
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)

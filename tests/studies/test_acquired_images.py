@@ -1,8 +1,5 @@
-import subprocess
-import sys
-
 import numpy as np
-from conftest import ROOT, SMALL, make_figures, make_settings
+from conftest import SMALL, make_figures, make_settings, run_script
 
 from alkbald import loop
 from alkbald.data import SOURCES
@@ -17,8 +14,7 @@ def test_images_of_what_was_acquired(tmp_path, mnist_root):
             out, *SMALL, f"method={method}", "data=mnist", f"data.root={mnist_root}", "pool_sample=100", "max_labels=30"
         )
         loop.run(settings)
-    command = [sys.executable, "scripts/acquired_images.py", tmp_path, "--data", mnist_root]
-    subprocess.run([*map(str, command)], cwd=ROOT, check=True, capture_output=True)
+    assert run_script("acquired_images", tmp_path, "--data", mnist_root).returncode == 0
     images = read_images(tmp_path / "acquired_images" / "images.csv")
     batches = acquired_batches(tmp_path)
     assert set(batches) == {"bald", "2bald"}

@@ -1,11 +1,9 @@
-import subprocess
-import sys
 from dataclasses import replace
 
 import brute_force
 import pandas as pd
 import pytest
-from conftest import ROOT, SMALL, make_settings, random_log_probs
+from conftest import SMALL, make_settings, random_log_probs, run_script
 
 from alkbald import loop
 from alkbald.errors import SettingsError
@@ -33,8 +31,8 @@ def test_scores_and_worth_of_prefixes_are_those_of_enumeration():
 
 def test_the_script_trains_the_rounds_of_a_run_again(tmp_path):
     run = loop.run(make_settings(tmp_path, *SMALL, "max_labels=40"))
-    command = [sys.executable, "scripts/approximation_quality.py", run.folder, "--labels", "20", "30", "--largest", "5"]
-    subprocess.run([*map(str, command), "--output", str(tmp_path / "quality")], cwd=ROOT, check=True)
+    sizes = ["--labels", 20, 30, "--largest", 5, "--output", tmp_path / "quality"]
+    assert run_script("approximation_quality", run.folder, *sizes).returncode == 0
     table = pd.read_csv(tmp_path / "quality" / "quality.csv")
     assert table["labelled"].unique().tolist() == [20, 30]
     choices = pd.read_csv(tmp_path / "quality" / "choices.csv")
@@ -50,9 +48,8 @@ def test_the_script_trains_the_rounds_of_a_run_again(tmp_path):
 
 def test_some_methods_alone(tmp_path, small_runs):
     folder = next(small_runs.rglob("rounds.csv")).parent
-    command = [sys.executable, "scripts/approximation_quality.py", folder, "--labels", "20", "--largest", "3"]
-    command += ["--methods", "BALD", "BatchBALD", "--output", tmp_path]
-    subprocess.run([*map(str, command)], cwd=ROOT, check=True)
+    sizes = ["--labels", 20, "--largest", 3, "--methods", "BALD", "BatchBALD", "--output", tmp_path]
+    assert run_script("approximation_quality", folder, *sizes).returncode == 0
     table = pd.read_csv(tmp_path / "quality.csv")
     assert table[["labelled", "method", "position"]].values.tolist() == [
         [20, method, position] for method in ("BALD", "BatchBALD") for position in (1, 2, 3)
@@ -77,7 +74,6 @@ def test_many_classes_are_refused_before_any_training(small_runs, tmp_path, monk
 
 def test_a_size_that_no_round_had_is_refused(small_runs):
     folder = next(small_runs.rglob("rounds.csv")).parent
-    command = [sys.executable, "scripts/approximation_quality.py", str(folder), "--labels", "25"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_script("approximation_quality", folder, "--labels", 25)
     assert done.returncode == 2
     assert "has no round with 25 labels, but 20, 30" in done.stderr

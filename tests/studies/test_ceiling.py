@@ -1,11 +1,9 @@
 import math
-import subprocess
-import sys
 
 import brute_force
 import pandas as pd
 import pytest
-from conftest import ROOT, SMALL, make_figures, make_settings, random_log_probs
+from conftest import SMALL, make_figures, make_settings, random_log_probs, run_script
 
 from alkbald import loop
 from alkbald.acquisition import batchbald
@@ -32,9 +30,8 @@ def test_from_runs_to_the_studys_figure_and_table(tmp_path):
         for samples in (4, 100):
             settings = [*SMALL, "method=batchbald", f"acq_size={acq_size}", f"num_samples={samples}", "pool_sample=50"]
             run = loop.run(make_settings(results, *settings, "max_labels=100"))
-    command = [sys.executable, "scripts/ceiling.py", run.folder, "--labels", "20", "40", "--samples", "4", "100"]
-    command += ["--largest", "6", "--pool", "30", "--outcomes", "500", "--output", results]
-    subprocess.run([*map(str, command)], cwd=ROOT, check=True, capture_output=True)
+    sizes = ["--labels", 20, 40, "--samples", 4, 100, "--largest", 6, "--pool", 30, "--outcomes", 500]
+    assert run_script("ceiling", run.folder, *sizes, "--output", results).returncode == 0
     table = pd.read_csv(results / "worth.csv")
     assert table.groupby(["labelled", "num_samples"])["position"].max().tolist() == [6] * 4
     assert make_figures("--results", tmp_path, "--only", "ceiling").returncode == 0
@@ -56,7 +53,6 @@ def test_from_runs_to_the_studys_figure_and_table(tmp_path):
 )
 def test_sizes_that_cannot_be_are_refused(small_runs, arguments, message):
     folder = next(small_runs.rglob("rounds.csv")).parent
-    command = [sys.executable, "scripts/ceiling.py", folder, "--labels", "20", *arguments]
-    done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = run_script("ceiling", folder, "--labels", 20, *arguments)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {message}")

@@ -152,7 +152,7 @@ def _parts(x: alt.X | None, y: alt.Y | None, first: str) -> alt.Chart:
 
 
 def seconds_by_curve(count: int) -> dict[str, Any]:
-    """Mean seconds of a round's parts."""
+    """Median seconds of a round's parts."""
     chart = _parts(None, alt.Y("curve:N", sort=None, title=None, axis=alt.Axis(labelLimit=150)), "curve")
     axis = alt.Axis(labelOverlap="greedy", labelSeparation=8)
     x = alt.X("seconds:Q", title="seconds a round", stack="zero", axis=axis)

@@ -168,6 +168,16 @@ def seconds(rounds: pd.DataFrame) -> pd.DataFrame:
 
 
 def seconds_a_round(group: Group) -> pd.DataFrame:
-    """A row for each curve, a column for each part: mean seconds over the rounds that acquired a batch."""
-    acquiring = group.rounds[group.rounds["batch"].notna()]
-    return seconds(acquiring).groupby(acquiring["curve"], sort=False).mean()
+    """A row for each curve, a column for each part: median seconds over the rounds that acquired a batch. (A machine
+    that was busy for a while moves a mean.)"""
+    acquiring = _acquiring(group)
+    return seconds(acquiring).groupby(acquiring["curve"], sort=False).median()
+
+
+def seconds_of_rounds(group: Group) -> pd.Series:
+    """All parts together, of each round that acquired a batch."""
+    return seconds(_acquiring(group)).sum(axis=1)
+
+
+def _acquiring(group: Group) -> pd.DataFrame:
+    return group.rounds[group.rounds["batch"].notna()]

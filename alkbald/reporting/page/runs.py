@@ -37,6 +37,7 @@ class PageRun:
         settings: all of them, by dotted names; none of a damaged run.
         record: its complete rounds; none of a damaged run.
         devices: what it ran on, by provenance.json.
+        commits: of the code that it ran with, likewise.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class PageRun:
     settings: dict[str, Any]
     record: Record
     devices: tuple[str, ...]
+    commits: tuple[str, ...]
 
     @property
     def seed(self) -> int:
@@ -106,15 +108,17 @@ def _read(folder: Path) -> PageRun:
         record = found
     except RecordError as error:
         state |= {"state": "damaged", "reason": str(error)}
-    return PageRun(folder, state, settings, record, _devices(folder))
+    devices = _of_starts(folder, "device") or ("a machine that is not recorded",)
+    return PageRun(folder, state, settings, record, devices, _of_starts(folder, "commit"))
 
 
-def _devices(folder: Path) -> tuple[str, ...]:
+def _of_starts(folder: Path, key: str) -> tuple[str, ...]:
+    """What provenance.json says of a run's starts, each value once; none if it cannot be read."""
     try:
         starts = json.loads((folder / "provenance.json").read_text())
-        return tuple(dict.fromkeys(str(start["device"]) for start in starts))
+        return tuple(dict.fromkeys(str(start[key]) for start in starts))
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
-        return ("a machine that is not recorded",)
+        return ()
 
 
 def groups(runs: Iterable[PageRun]) -> list[Group]:

@@ -101,7 +101,7 @@ def differences(comparison: Comparison) -> HtmlTable:
 
 
 def seconds_by_curve(group: Group) -> HtmlTable:
-    """Mean seconds of each part of a round, and their sum."""
+    """Median seconds of each part of a round, and their sum."""
     table = seconds_a_round(group)
     heads = [Head("curve", "curve", False), *(Head(part, title) for part, title in PARTS.items()), Head("sum", "sum")]
     rows = [

@@ -1,6 +1,13 @@
 """The sentences at the top of the page."""
 
-from alkbald.reporting.page.comparison import ENOUGH_TRIALS, PARTS, Comparison, Difference, seconds_a_round
+from alkbald.reporting.page.comparison import (
+    ENOUGH_TRIALS,
+    PARTS,
+    Comparison,
+    Difference,
+    seconds_a_round,
+    seconds_of_rounds,
+)
 from alkbald.reporting.page.runs import Group
 
 
@@ -56,7 +63,7 @@ def _difference(each: Difference, comparison: Comparison) -> str:
 
 def time_of_a_round(group: Group, comparison: Comparison) -> str:
     """How long each part of a round of the leader takes, and of the quickest and slowest curve."""
-    table = seconds_a_round(group)
+    table, each = seconds_a_round(group), seconds_of_rounds(group)
     if table.empty:
         return "No round has acquired a batch yet: there are no seconds to tell."
     curve = comparison.leader.curve if comparison.leader.curve in table.index else table.index[0]
@@ -68,7 +75,10 @@ def time_of_a_round(group: Group, comparison: Comparison) -> str:
         said += f" Over all methods, a round takes {_seconds(total.min())} ({total.idxmin()}) to "
         said += f"{_seconds(total.max())} ({total.idxmax()})."
     devices = sorted({device for run in group.runs for device in run.devices})
-    return f"{said} Means over rounds, on {'; '.join(devices)}."
+    said += f" Medians over rounds, which took from {_seconds(each.min())} to {_seconds(each.max())} each, "
+    commits = len({commit for run in group.runs for commit in run.commits})
+    code = f", with {commits} versions of the code" if commits > 1 else ""
+    return f"{said}on {'; '.join(devices)}{code}."
 
 
 def _seconds(value: float) -> str:
