@@ -27,7 +27,8 @@ PROGRAMS = {"bash", "cd", "conda", "git", "make", "pip", "python", "source", "te
 #: The first that fits the whole command tells its kind.
 KINDS = [
     # only named
-    (r"python|make|source \.venv/bin/activate|python run\.py SETTING=VALUE \.\.\.", "named"),  # no whole commands
+    # no whole commands
+    (r"python|make|tensorboard|wandb|source \.venv/bin/activate|python run\.py SETTING=VALUE \.\.\.", "named"),
     (r"git worktree add \.\./older [0-9a-f]{7}", "named"),  # writes beside the repository, whose history may be cut off
     (r"tensorboard --logdir runs", "named"),  # a server that stays; its reader reads what we write in test_recorders.py
     (r"wandb (login|sync .+)", "named"),  # they ask a server

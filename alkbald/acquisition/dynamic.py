@@ -18,7 +18,7 @@ from alkbald.acquisition.kbald import check_tables, kbald, kbald_scores, table_r
 from alkbald.acquisition.pool import checked_budget
 from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
 from alkbald.errors import TablesTooLarge
-from alkbald.information import joint_mutual_information
+from alkbald.information import joint_mutual_information_of_prefixes
 
 #: Of 3-BALD from 2-BALD, relative to the score.
 _DIVERGENCE = 0.3
@@ -101,15 +101,14 @@ def dynamic_bald(
 def _size_of_share(log_probs: Float[Tensor, "B K C"], share_of_log_k: float) -> int | None:
     """The smallest size below B whose joint mutual information is that share of log K; None if there is none.
 
-    Each size is judged by a simulation of its own (where its outcomes cannot be enumerated), and none beyond the first
-    that is enough: batches end early.
+    One simulation judges all sizes (where their outcomes cannot be enumerated).
     """
     num_samples = log_probs.shape[1]
     if num_samples == 1:
         return None
     enough = share_of_log_k * math.log(num_samples)
-    sizes = range(1, len(log_probs))
-    return next((b for b in sizes if joint_mutual_information(log_probs[:b])[0] >= enough), None)
+    information, _ = joint_mutual_information_of_prefixes(log_probs[:-1])
+    return next((b for b, joint in enumerate(information.tolist(), 1) if joint >= enough), None)
 
 
 def _size_before_divergence(

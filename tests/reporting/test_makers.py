@@ -94,7 +94,8 @@ def test_chosen_batch_sizes_beside_fixed_ones(tmp_path):
     out = tmp_path / "learning_curves"
     for seed in (0, 1):
         for overrides in (["curve=2bald-10"], ["curve=bald-40"], ["curve=dynamic_bald-40", "method.divergence=0.001"]):
-            run = loop.run(make_settings(out, *SMALL, *overrides, f"seed={seed}", "max_labels=100"))
+            small = [*SMALL, "pool_sample=300", "max_labels=100"]
+            run = loop.run(make_settings(out, *small, *overrides, f"seed={seed}"))
     done = make_figures("--results", tmp_path, "--only", "dynamic")
     assert done.returncode == 0, done.stderr
     assert "dynamic: conservative_bald-40 is not there" in done.stdout
