@@ -3,12 +3,15 @@
 Slow by nature: each run is a process of its own, and is started again and again.
 """
 
+import os
 import random
 import re
 import resource
 import signal
 import subprocess
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from conftest import make_settings
@@ -71,6 +74,32 @@ def test_killed_at_random_moments_no_step_is_missing_and_none_is_there_twice(rec
     (folder / "tracked.json").unlink()  # as if killed at the last moment
     loop.run(settings)
     assert shown(recorder, folder) == said_by_a_tracker(run)
+
+
+def process_of_wandb(parent: int) -> int | None:
+    """The number of the process that W&B has started for another one."""
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # one that has ended
+            name, _, rest = status.read_text().partition(" (")[2].rpartition(") ")
+            if name.startswith("wandb") and int(rest.split()[1]) == parent:
+                return int(status.parent.name)
+    return None
+
+
+def test_without_wandbs_own_process_a_run_goes_on_and_says_so_once(tmp_path, uninterrupted):
+    """Also at its end, when W&B itself would have that process end."""
+    running = subprocess.Popen(**command(tmp_path, "recorder=wandb"))
+    while running.poll() is None and not any(tmp_path.rglob("rounds.csv")):
+        time.sleep(0.01)
+    found = process_of_wandb(running.pid)
+    assert found
+    os.kill(found, signal.SIGKILL)
+    _, said = running.communicate(timeout=600)
+    assert running.returncode == 0, said
+    assert "Traceback" not in said
+    (note,) = re.findall("note: .*", said)
+    assert "recorder=wandb failed, and the run goes on without it" in note
+    assert record(next(tmp_path.rglob("rounds.csv")).parent) == uninterrupted
 
 
 @pytest.mark.parametrize("recorder", ["tensorboard", "wandb"])

@@ -9,6 +9,7 @@ import os
 import shutil
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -89,6 +90,20 @@ class WandB:
         """Nothing is held back here: W&B's own process takes every entry at once."""
 
     def close(self) -> None:
+        try:
+            self._finish()
+        except Exception:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """Ends W&B's process, or what is left of it: else W&B does so at the end of ours, with tracebacks."""
+        import wandb
+
+        with suppress(Exception):
+            wandb.teardown()
+
+    def _finish(self) -> None:
         self._run.finish()
         if self._log:  # W&B's process says there alone that it could not write, if at all, and perhaps after the end
             self._wait_for_silence(self._log)
