@@ -36,7 +36,8 @@ def lazily(
 ) -> Chunks:
     """Predictions that are made when an acquisition function asks for them, and are never held all at once.
 
-    Acquisition reads every point once and the leading ones again: that is one pass of inference and a part of another.
+    Each request predicts anew. BALD and entropies predict every point once. The other methods also predict again the
+    points that can still win and those between them: that can come to several passes.
 
     Args:
         posterior: fitted; it must not change while these predictions are used.

@@ -92,8 +92,10 @@ def _option(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals:
         raise ValueError(f"an option must be NAME=VALUE, got {text}")
-    if name in ("log_probs", "batch_size", "generator", "device"):
-        raise ValueError(f"{name} is no --option: see --batch-size, --seed and --device")
+    if name in (instead := {"batch_size": "--batch-size", "generator": "--seed", "device": "--device"}):
+        raise ValueError(f"{name} is no --option: use {instead[name]}")
+    if name == "log_probs":
+        raise ValueError("log_probs is no --option: name the files")
     try:
         return name, json.loads(value)
     except ValueError:

@@ -1,6 +1,6 @@
 """Minutes to select a batch, ours and batchbald_redux's in the same run, for Table 1:
 
-    python scripts/table1.py experiment=table1                                             half an hour on 2 CPU cores
+    python scripts/table1.py experiment=table1                                             an hour on 2 CPU cores
     python scripts/table1.py experiment=table1 data=digits acq_size=4 num_samples=20       seconds, no download
 
 Trains on the initial set, scores the whole pool, and lets BatchBALD, 2-BALD and 3-BALD choose `acq_size` points and

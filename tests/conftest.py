@@ -47,7 +47,7 @@ def pytest_xdist_auto_num_workers() -> int:
     return cores if cores > 1 else 0
 
 
-#: How the random inputs of test_fuzz.py ended.
+#: How the random inputs of test_fuzz.py and test_fuzz_pools.py ended.
 OUTCOMES: Counter[str] = Counter()
 
 
@@ -157,7 +157,7 @@ def run_script(name: str, *arguments) -> subprocess.CompletedProcess:
         try:
             runpy.run_path(command[0], run_name="__main__")
         except SystemExit as end:
-            code = int(end.code or 0)
+            code = end.code or 0
     return subprocess.CompletedProcess(command, code, out.getvalue(), error.getvalue())
 
 

@@ -196,7 +196,7 @@ def test_the_command_takes_predictions_of_given_targets(tmp_path, capsys):
         (["logits.npy", "--batch-size", "9"], "batch_size must be between 0 and the 5 points"),
         (["logits.npy", "--batch-size", "2", "--option", "order"], "NAME=VALUE"),
         (["logits.npy", "--batch-size", "2", "--option", "orders=3"], "orders"),
-        (["logits.npy", "--batch-size", "2", "--option", "generator=3"], "generator is no --option: see"),
+        (["logits.npy", "--batch-size", "2", "--option", "generator=3"], "generator is no --option: use --seed"),
         (["logits.npy", "--batch-size", "2", "--method", "epig", "--option", "target_log_probs=x.npy"], "x.npy"),
         (["logits.npy", "--batch-size", "2", "--method", "epig", "--option", "target_log_probs=3"], "No such file"),
         (["logits.npy", "--batch-size", "2", "--method", "badge"], "invalid choice: 'badge'"),

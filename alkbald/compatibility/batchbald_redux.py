@@ -55,7 +55,7 @@ def get_batchbald_batch(
     batch = batchbald(
         log_probs_N_K_C.to(dtype=dtype),
         min(batch_size, len(log_probs_N_K_C)),
-        max_particles=int(num_samples) if num_samples == int(num_samples) else num_samples,
+        max_particles=int(num_samples) if isinstance(num_samples, float) and num_samples.is_integer() else num_samples,
         device=_device(device),
     )
     return CandidateBatch(batch.scores, batch.indices)

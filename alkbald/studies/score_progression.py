@@ -81,6 +81,7 @@ def study(settings: Settings, output: Path) -> pd.DataFrame:
     if settings.max_labels > pool:
         raise SettingsError(f"max_labels must be at most the {pool} points of the pool, got {settings.max_labels}")
     output.mkdir(parents=True, exist_ok=True)
+    write_source(output, settings, data)
     drawn = torch.randperm(pool, generator=derived_generator(settings.seed, "labelled"))
     labelled = drawn[: settings.max_labels].tolist()
     model = trained_model(settings, data, labelled)
@@ -92,5 +93,4 @@ def study(settings: Settings, output: Path) -> pd.DataFrame:
     table[kept].to_csv(output / "scores.csv", index=False, float_format="%.4f", lineterminator="\n")
     summary = summarised(table).assign(**{"test accuracy": accuracy})
     summary.to_csv(output / "summary.csv", float_format="%.4f", lineterminator="\n")
-    write_source(output, settings, data)
     return summary

@@ -37,8 +37,9 @@ def test_batches_and_scores_are_the_peers(n, k, c, batch_size):
 def test_a_number_of_samples_may_be_written_as_a_float():
     log_probs = random_log_probs(30, 10, 4)
     assert door.get_batchbald_batch(log_probs, 5, 1e2) == door.get_batchbald_batch(log_probs, 5, 100)
-    with pytest.raises(ValueError, match=r"must be an integer of at least 1, got 10\.5"):
-        door.get_batchbald_batch(log_probs, 5, 10.5)
+    for wrong in (10.5, float("inf"), float("nan"), None, True):
+        with pytest.raises(ValueError, match=f"must be an integer of at least 1, got {wrong}"):
+            door.get_batchbald_batch(log_probs, 5, wrong)
 
 
 def test_dtype_is_what_is_computed_in():

@@ -83,6 +83,23 @@ def test_the_time_of_a_round_by_part():
     assert text.endswith("each, on a processor.")
 
 
+def test_seconds_are_medians_and_their_range_is_told():
+    """A round in which the machine was busy moves neither."""
+    made_up = group(A=trials(0.8))
+    made_up.rounds.loc[0, "seconds_inference"] = 1000.0
+    made_up.rounds.loc[1, "seconds_inference"] = 0.5
+    made_up.runs[0].commits = ["0123456", "789abcd"]
+    text = time_of_a_round(made_up, compare(made_up))
+    usual = list(PARTS).index("inference") + 1.0
+    whole = sum(range(2, len(PARTS) + 1))
+    assert text.startswith(f"A round of A takes {whole} s: ")
+    assert f"{PARTS['inference']} {usual:.2g} s" in text
+    low, high = whole - usual + 0.5, (whole - usual + 1000) / 60
+    assert f"took from {low:.0f} s to {high:.1f} minutes each, on a processor, from 2 commits." in text
+    (row,) = tables.seconds_by_curve(made_up).rows
+    assert row[-1] == f"{whole}"
+
+
 @pytest.mark.parametrize(
     ("decision", "words"),
     [

@@ -175,8 +175,9 @@ def seconds_a_round(group: Group) -> pd.DataFrame:
 
 
 def seconds_of_rounds(group: Group) -> pd.Series:
-    """All parts together, of each round that acquired a batch."""
-    return seconds(_acquiring(group)).sum(axis=1)
+    """All parts together, of each round that acquired a batch; the index is its curve."""
+    acquiring = _acquiring(group)
+    return seconds(acquiring).sum(axis=1).set_axis(acquiring["curve"])
 
 
 def _acquiring(group: Group) -> pd.DataFrame:

@@ -116,7 +116,7 @@ def _of_starts(folder: Path, key: str) -> tuple[str, ...]:
     """What provenance.json says of a run's starts, each value once; none if it cannot be read."""
     try:
         starts = json.loads((folder / "provenance.json").read_text())
-        return tuple(dict.fromkeys(str(start[key]) for start in starts))
+        return tuple(dict.fromkeys(str(start[key]) for start in starts if start[key] is not None))
     except (OSError, ValueError, TypeError, LookupError, RecursionError):
         return ()
 

@@ -16,6 +16,7 @@ from alkbald.reporting.page.comparison import (
     Comparison,
     accuracies,
     seconds_a_round,
+    seconds_of_rounds,
 )
 from alkbald.reporting.page.reliability import reliability
 from alkbald.reporting.page.runs import Group, PageRun
@@ -70,7 +71,7 @@ def standings(comparison: Comparison, group: Group) -> HtmlTable:
     heads = [Head("curve", "curve", False), Head("seeds", "seeds"), Head("end", "labels up to")]
     heads += [Head("mean", f"mean accuracy, {comparison.start} to {comparison.end} labels"), Head("half", "±")]
     heads += [Head(f"to{t}", f"labels to {t:.0%}", False) for t in THRESHOLDS] + [Head("seconds", "seconds a round")]
-    spent = seconds_a_round(group).sum(axis=1)
+    spent = seconds_of_rounds(group).groupby(level=0).median()
     rows = []
     for each in comparison.standings:
         needed = [
@@ -101,11 +102,16 @@ def differences(comparison: Comparison) -> HtmlTable:
 
 
 def seconds_by_curve(group: Group) -> HtmlTable:
-    """Median seconds of each part of a round, and their sum."""
+    """Median seconds of each part of a round, and of the whole round."""
+    whole = seconds_of_rounds(group).groupby(level=0).median()
     table = seconds_a_round(group)
-    heads = [Head("curve", "curve", False), *(Head(part, title) for part, title in PARTS.items()), Head("sum", "sum")]
+    heads = [
+        Head("curve", "curve", False),
+        *(Head(part, title) for part, title in PARTS.items()),
+        Head("sum", "whole round"),
+    ]
     rows = [
-        [str(curve), *(number(row[part], ".3g") for part in PARTS), number(row.sum(), ".3g")]
+        [str(curve), *(number(row[part], ".3g") for part in PARTS), number(whole[curve], ".3g")]
         for curve, row in table.iterrows()
     ]
     return HtmlTable(heads, rows)

@@ -69,15 +69,15 @@ def time_of_a_round(group: Group, comparison: Comparison) -> str:
     curve = comparison.leader.curve if comparison.leader.curve in table.index else table.index[0]
     row = table.loc[curve]
     parts = [f"{PARTS[part]} {_seconds(row[part])}" for part in PARTS if row[part] > 0]
-    said = f"A round of {curve} takes {_seconds(row.sum())}: {', '.join(parts)}."
-    total = table.sum(axis=1)
+    total = each.groupby(level=0, sort=False).median()
+    said = f"A round of {curve} takes {_seconds(total[curve])}: {', '.join(parts)}."
     if len(total) > 1:
         said += f" Over all methods, a round takes {_seconds(total.min())} ({total.idxmin()}) to "
         said += f"{_seconds(total.max())} ({total.idxmax()})."
     devices = sorted({device for run in group.runs for device in run.devices})
     said += f" Medians over rounds, which took from {_seconds(each.min())} to {_seconds(each.max())} each, "
     commits = len({commit for run in group.runs for commit in run.commits})
-    code = f", with {commits} versions of the code" if commits > 1 else ""
+    code = f", from {commits} commits" if commits > 1 else ""
     return f"{said}on {'; '.join(devices)}{code}."
 
 
