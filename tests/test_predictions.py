@@ -119,9 +119,10 @@ def test_the_pool_is_read_once_and_then_only_what_can_win():
         return log_probs[start:stop]
 
     source = Chunks(read, 1000, points_at_a_time=64)
-    counts.zero_()
-    assert bald(source, 3).indices == bald(log_probs, 3).indices
-    assert counts.sum() == 1000 + 3  # and the batch itself
+    for name in ("bald", "entropy", "variation_ratios"):
+        counts.zero_()
+        assert METHODS[name](source, 3).indices == METHODS[name](log_probs, 3).indices
+        assert counts.sum() == 1000 + 3  # and the batch itself
     counts.zero_()
     batch = batchbald(source, 3, memory_budget=0)
     assert batch.indices == batchbald(log_probs, 3).indices

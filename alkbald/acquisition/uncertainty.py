@@ -5,14 +5,12 @@
 """
 
 import torch
-from torch import Generator
+from jaxtyping import Float
+from torch import Generator, Tensor
 
 from alkbald.acquisition.batch import Batch
 from alkbald.acquisition.pool import Pool
 from alkbald.acquisition.predictions import AnyPredictions, pool_predictions
-
-#: Points read at a time.
-_BLOCK = 1024
 
 
 def entropy(
@@ -53,7 +51,11 @@ def variation_ratios(
     Arguments and errors as of `entropy`; the score is the sum of the points' variation ratios, without a unit.
     """
     predictions = pool_predictions(log_probs, batch_size)
-    pool = Pool(predictions, memory_budget=0, device=device)
-    parts = torch.arange(len(pool), device=pool.bald.device).split(_BLOCK)
-    ratios = torch.cat([1 - pool.probs(part).mean(0, dtype=torch.float64).amax(-1) for part in parts])
-    return pool.top_k(ratios, batch_size)
+    ratios = torch.empty(len(predictions), dtype=torch.float64, device=device or predictions.device)
+
+    def keep(first: int, _: Tensor, probs: Float[Tensor, "n K C"], sums: Float[Tensor, "n K"]) -> None:
+        mean = (probs / sums[..., None]).mean(1, dtype=torch.float64)
+        ratios[first : first + len(mean)] = 1 - mean.amax(-1)
+
+    pool = Pool(predictions, memory_budget=0, device=device, visit=keep)
+    return pool.top_k(ratios[pool.index], batch_size)
