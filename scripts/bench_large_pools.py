@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from alkbald.acquisition import AnyPredictions, Batch, bald, batchbald, kbald
+from alkbald.acquisition import Batch, bald, batchbald, kbald
 from alkbald.benchmarking.memory import Measured, drop_from_cache, measured
 from alkbald.benchmarking.report import Report, at_least, option_parser
 from alkbald.cli import errors_in_one_line
@@ -83,10 +83,18 @@ def compared(
     """One method: in memory, from the file warm, and from the file cold."""
     method = METHODS[name]
 
-    def several(what: str, log_probs: AnyPredictions, times: int) -> Measured:
+    def several(what: str, log_probs: Tensor | np.ndarray, times: int) -> Measured:
+        shape = dict(zip("NKC", log_probs.shape, strict=True))
         runs = [measured(lambda: method(log_probs, BATCH_SIZE)) for _ in range(times)]
         rows.extend(
-            {"method": name, "what": what, "processor": run.processor, "clock": run.clock, "MiB": run.mebibytes}
+            {
+                "method": name,
+                **shape,
+                "what": what,
+                "processor": run.processor,
+                "clock": run.clock,
+                "MiB": run.mebibytes,
+            }
             for run in runs
         )
         processor, clock = (statistics.median(times) for times in zip(*(run[1:3] for run in runs), strict=True))
