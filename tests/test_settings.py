@@ -13,8 +13,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from alkbald.acquisition import METHODS
+from alkbald.data import load
 from alkbald.errors import SettingsError
-from alkbald.posteriors import mnist_cnn
+from alkbald.posteriors import last_layer, mnist_cnn
 from alkbald.records.run import named
 from alkbald.records.versions import defining
 from alkbald.settings import check_method_size, flat_keys, from_config, from_record, method_options
@@ -162,6 +163,20 @@ def test_training_has_the_defaults_of_fit():
     settings = vars(from_config(compose()).training)
     assert settings == {name: parameters[name].default for name in settings}
     assert parameters["precision"].default == from_config(compose()).precision
+
+
+def test_data_have_the_defaults_of_load():
+    parameters = inspect.signature(load).parameters
+    settings = vars(from_config(compose()).data)
+    given = {"name", "root"}  # load has no default for them
+    assert {name: value for name, value in settings.items() if name not in given} == {
+        name: parameters[name].default for name in parameters.keys() - given - {"device"}
+    }
+
+
+def test_the_last_layer_has_the_defaults_of_its_function():
+    default = inspect.signature(last_layer).parameters["prior_precision"].default
+    assert from_config(compose("model=last_layer")).model["prior_precision"] == default
 
 
 def test_the_model_has_the_defaults_of_its_function():

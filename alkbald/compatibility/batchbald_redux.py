@@ -32,7 +32,7 @@ class CandidateBatch:
 def get_batchbald_batch(
     log_probs_N_K_C: Float[Tensor, "N K C"],
     batch_size: int,
-    num_samples: int,
+    num_samples: int | float,
     dtype: torch.dtype | None = None,
     device: torch.device | str | None = None,
 ) -> CandidateBatch:
