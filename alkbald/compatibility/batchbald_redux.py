@@ -7,6 +7,7 @@ Axes: N pool points, K samples, C classes; natural logarithms. batchbald_redux i
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -52,10 +53,11 @@ def get_batchbald_batch(
     Raises:
         ValueError: as of `acquisition.batchbald`.
     """
+    whole = isinstance(num_samples, float) and num_samples.is_integer()
     batch = batchbald(
         log_probs_N_K_C.to(dtype=dtype),
         min(batch_size, len(log_probs_N_K_C)),
-        max_particles=int(num_samples) if isinstance(num_samples, float) and num_samples.is_integer() else num_samples,
+        max_particles=cast(int, int(num_samples) if whole else num_samples),  # it refuses what is no integer
         device=_device(device),
     )
     return CandidateBatch(batch.scores, batch.indices)
